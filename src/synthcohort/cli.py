@@ -1,0 +1,369 @@
+"""The command line: one verb per module, no logic. Each verb's module is imported when it runs.
+
+Exit status: 0 done, 1 a finding, 2 the input is wrong (one line, no traceback without --debug), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from . import __version__, plugins
+from .errors import BadOption, SynthcohortError, UnknownName
+
+app = typer.Typer(
+    name="synthcohort",
+    help="Turn a private cohort of medical images into a synthetic one, and score it honestly. 2-D, not for diagnosis.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+study = typer.Typer(help="Run a grid of runs with a protocol.", rich_markup_mode=None)
+app.add_typer(study, name="study")
+
+Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of a cohort.")]
+Out = Annotated[Path, typer.Option("--out", help="What to write; must not exist, or be of the same command.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"synthcohort {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def demo(out: Out = Path("demo"), seed: Seed = 0) -> None:
+    """Go from a phantom to a report card, in minutes on two CPU cores."""
+    from .demo import demo
+
+    typer.echo(demo(out=out, seed=seed))
+
+
+@app.command()
+def phantom(
+    kind: Annotated[str, typer.Argument(help="See `synthcohort list phantoms`.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    patients: Annotated[int | None, typer.Option("--patients", min=1, help="How many patients.")] = None,
+    seed: Seed = 0,
+    settings: Settings = None,
+) -> None:
+    """Write a procedural stand-in in the layout of a public download."""
+    from .runs import fingerprint, publishing
+
+    plugin = plugins.find("phantoms", kind)
+    given = [*(settings or []), *([] if patients is None else [f"patients={patients}"])]
+    options = plugins.resolve(plugin, given)
+    with publishing(out, fingerprint({"phantom": kind, "options": options, "seed": seed})) as folder:
+        plugin(**options).write(folder, seed=seed)
+    typer.echo(out)
+
+
+@app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help="See `synthcohort list sources`.")],
+    root: Annotated[Path, typer.Argument(help="Folder of the download, or of your images.")],
+    out: Out,
+    size: Annotated[int, typer.Option("--size", min=1, help="Height and width in pixels.")] = 128,
+    seed: Seed = 0,
+    like: Annotated[Path | None, typer.Option("--like", help="Conform to this cohort's pixels.")] = None,
+    field_mm: Annotated[float | None, typer.Option("--field-mm", help="Keep a centred square this wide.")] = None,
+    shares: Annotated[str, typer.Option("--shares", help="Of patients in the four splits.")] = "0.6,0.1,0.15,0.15",
+    settings: Settings = None,
+) -> None:
+    """Make a cohort from a download or from your own images."""
+    from .prepare import prepare
+
+    options = settings or ()
+    parts = numbers(shares, "--shares")
+    cohort = prepare(
+        source, root, out=out, size=size, seed=seed, like=like, field_mm=field_mm, shares=parts, options=options
+    )
+    typer.echo(cohort.path)
+
+
+@app.command()
+def verify(cohort: Folder, as_json: Json = False) -> None:
+    """Say what is wrong with a cohort; exit status 1 if anything is."""
+    from .cohort import verify
+
+    problems = verify(cohort)
+    if as_json:
+        _print_json({"ok": not problems, "problems": problems})
+    else:
+        typer.echo("\n".join(problems) or f"{cohort.name}: nothing is wrong")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def describe(cohort: Folder, as_json: Json = False) -> None:
+    """Say what a cohort holds and how it was made."""
+    from .describe import as_text, describe
+
+    facts = describe(cohort)
+    _print_json(facts) if as_json else typer.echo(as_text(facts))
+
+
+@app.command()
+def train(
+    cohort: Folder,
+    generator: Annotated[str, typer.Option("--generator", help="See `synthcohort list generators`.")],
+    out: Out,
+    images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k or 1M.")] = "200k",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 64,
+    seed: Seed = 0,
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    device: Device = "auto",
+    settings: Settings = None,
+) -> None:
+    """Train a generator; run it again to go on where it stopped."""
+    seen = count(images_seen, "--images-seen")
+    from .train import train
+
+    typer.echo(
+        train(
+            cohort,
+            generator=generator,
+            out=out,
+            images_seen=seen,
+            batch=batch,
+            seed=seed,
+            precision=precision,
+            device=device,
+            options=settings or (),
+        )
+    )
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
+    out: Out,
+    n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples.")] = None,
+    like: Annotated[Path | None, typer.Option("--like", help="As many as this cohort, split as it is.")] = None,
+    seed: Seed = 0,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples in memory; changes no sample.")] = 256,
+    device: Device = "auto",
+    settings: Settings = None,
+) -> None:
+    """Write a synthetic cohort."""
+    from .sample import sample
+
+    cohort = sample(run, out=out, n=n, like=like, seed=seed, batch=batch, device=device, options=settings or ())
+    typer.echo(cohort.path)
+
+
+@app.command()
+def evaluate(
+    real: Annotated[Path, typer.Argument(help="The real cohort.")],
+    synthetic: Annotated[Path, typer.Argument(help="The synthetic cohort.")],
+    out: Out,
+    metrics: Annotated[str, typer.Option(help="Names, with commas between; all that apply when left out.")] = "",
+    extractors: Annotated[str, typer.Option(help="Names, with commas between.")] = "",
+    tasks: Annotated[str, typer.Option(help="Names, with commas between.")] = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How often each task is fitted.")] = 3,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="An extractor's weights; repeatable.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a synthetic cohort against the real one.
+
+    Beside every number stand a ceiling (real against real) and a case known to be bad.
+    """
+    found = files(weights or (), "--weights")
+    from .evaluate import evaluate
+
+    scores = evaluate(
+        real,
+        synthetic,
+        out=out,
+        metrics=names(metrics),
+        extractors=names(extractors),
+        tasks=names(tasks),
+        seeds=seeds,
+        weights=found,
+        seed=seed,
+    )
+    _print_json([score.to_json() for score in scores]) if as_json else typer.echo(out)
+
+
+@app.command()
+def report(
+    evals: Annotated[list[Path], typer.Argument(metavar="EVAL...", help="Folders that `evaluate` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The page; report.json and figures/ go beside it.")],
+    show_real: Annotated[bool, typer.Option("--show-real", help="Put real images into the page.")] = False,
+) -> None:
+    """Write the report card: a page, report.json and SVG figures."""
+    from .report import report
+
+    typer.echo(report(evals, out=out, show_real=show_real))
+
+
+@study.command("compare")
+def study_compare(
+    cohort: Folder,
+    out: Out,
+    generators: Annotated[str, typer.Option("--generators", help="Names, with commas between.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Whole pipelines per generator.")] = 3,
+    images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k.")] = "200k",
+) -> None:
+    """Compare generators on one cohort over several seeds.
+
+    Finished parts are not run again.
+    """
+    seen = count(images_seen, "--images-seen")
+    from .studies.compare import compare
+
+    typer.echo(compare(cohort, generators=names(generators) or [], seeds=seeds, out=out, images_seen=seen))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(plugins.KINDS)}.")] = "",
+    name: Annotated[str, typer.Argument(help="Show this plugin's options.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List what other commands can name, or a plugin's options."""
+    if kind and kind not in plugins.KINDS:
+        raise UnknownName("A kind must be known", f"'{kind}'", f"Choose from {', '.join(plugins.KINDS)}")
+    if name:
+        options = plugins.options(plugins.find(kind, name)).values()
+        content: Any = {option.name: option.default for option in options}
+        text = "\n".join(f"{key} = {value}" for key, value in content.items()) or f"{name} has no options"
+    else:
+        content = {each: plugins.names(each) for each in ([kind] if kind else plugins.KINDS)}
+        text = "\n".join(f"{each:<12}{' '.join(found)}" for each, found in content.items() if found)
+    _print_json(content) if as_json else typer.echo(text)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed and found, and what to do next."""
+    from .doctor import as_text, doctor
+
+    found = doctor()
+    _print_json(found) if as_json else typer.echo(as_text(found))
+
+
+def count(text: str, option: str) -> int:
+    """Return "200k", "1.5M" or "1_000" as a whole number.
+
+    Raises:
+        BadOption: The text is no positive whole number.
+    """
+    factor = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}.get(text[-1:].lower(), 1)
+    try:
+        value = float(text[:-1] if factor > 1 else text) * factor
+        if value < 1 or value != int(value):
+            raise ValueError
+    except (ValueError, OverflowError) as error:
+        raise BadOption(f"{option} takes a number of images", f"'{text}'", "Write 200k, 1M or 250000") from error
+    return int(value)
+
+
+def names(text: str) -> list[str] | None:
+    """Return the names in "a,b", or None for an empty text."""
+    return [part.strip() for part in text.split(",") if part.strip()] or None
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Return "0.6,0.4" as numbers.
+
+    Raises:
+        BadOption: A part is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadOption(
+            f"{option} takes numbers with commas between", f"'{text}'", "Write 0.6,0.1,0.15,0.15"
+        ) from error
+
+
+def files(texts: Sequence[str], option: str) -> dict[str, Path]:
+    """Return "name=file" texts as a mapping.
+
+    Raises:
+        BadOption: A text has no name or no file.
+    """
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, _, value) in zip(texts, pairs, strict=True):
+        if not key or not value:
+            raise BadOption(f"{option} takes name=file", f"'{text}'", f"Write {option} squeezenet=squeezenet.npz")
+    return {key: Path(value) for key, _, value in pairs}
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status; whatever goes wrong is one line on standard error."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in given:
+        return _run([text for text in given if text != "--debug"])
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # libraries warn about themselves; ours reach the user through `say`
+    try:
+        return _run(given)
+    except SynthcohortError as error:
+        return _fail(str(error), error.exit_status)
+    except TyperException as error:
+        command = getattr(getattr(error, "ctx", None), "command_path", "synthcohort")
+        message = error.format_message()
+        return _fail(f"{message}{'' if message.endswith(('.', '?')) else '.'} Try `{command} --help`.", 2)
+    except BrokenPipeError:
+        return _close_pipe()
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or type(error).__name__}{where}", 2)
+    except Exception as error:
+        return _fail(_unexpected(error), 1)
+
+
+def _run(arguments: list[str]) -> int:
+    status = typer.main.get_command(app).main(args=arguments, prog_name="synthcohort", standalone_mode=False)
+    sys.stdout.flush()
+    # Typer turns Ctrl-C into this exit status.
+    return _fail("interrupted; run the same command again to go on", 130) if status == 130 else int(status or 0)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"synthcohort: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _close_pipe() -> int:
+    # The reader of our output is gone, as in `| head`; without this, Python complains while exiting.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "not enough memory" in str(error):
+        return "The memory is used up. Try a smaller --batch or --size."
+    # The text of a foreign error may hold a source path or a patient's id, so only its kind and place are shown.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"this is a bug ({type(error).__name__} in {place}). Please report it, with what --debug shows."

@@ -1,0 +1,89 @@
+"""Fitted tasks, stored by fingerprint: an interrupted evaluation goes on, and evaluations share their real fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import runs
+from ..cohort import Facts
+from ..errors import writing
+from ..train import choose_device
+from ._sets import ImageSet
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A task that was fitted once.
+
+    Attributes:
+        task: The fitted network, ready to predict.
+        fingerprint: Names its training data, options and seed.
+        log: images_seen, train_loss and val_loss.
+        seconds: How long the fit took when it was made.
+    """
+
+    task: Any
+    fingerprint: str
+    log: Sequence[Mapping[str, float]]
+    seconds: float
+
+
+class Jobs:
+    """Fits of one kind of task.
+
+    Args:
+        folder: Where fits are kept; may be shared by evaluations.
+        name: The task's public name.
+        plugin: Its class.
+        options: All its options.
+        facts: Shape, classes and labels of the cohorts.
+    """
+
+    def __init__(self, folder: Path, name: str, plugin: Any, options: Mapping[str, Any], facts: Facts) -> None:
+        self._folder, self._name, self._plugin, self._options, self._facts = folder, name, plugin, options, facts
+
+    def fitted(self, train: ImageSet, val: ImageSet, *, seed: int) -> Fitted:
+        """Return the task fitted on a training set, from its file when there is one.
+
+        Args:
+            train: Images and masks to fit on.
+            val: Images and masks to stop by.
+            seed: The learner's seed.
+        """
+        config = {
+            "kind": "fit",
+            "task": self._name,
+            "revision": self._plugin.REVISION,
+            "options": self._options,
+            "train": train.key,
+            "val": val.key,
+            "seed": seed,
+        }
+        print_ = runs.fingerprint(config)
+        path = self._folder / f"{self._name}-{print_[:32]}.safetensors"
+        task = self._new()
+        if path.exists():
+            tensors, _, facts = runs.load_tensors(path)
+            task.load_state_dict(tensors)
+            return Fitted(task.eval(), print_, facts["log"], facts["seconds"])
+        start = time.perf_counter()
+        log = task.fit(train.images, train.masks, val.images, val.masks, value_range=self._facts.value_range, seed=seed)
+        seconds = time.perf_counter() - start
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        runs.save_tensors(path, task.state_dict(), config, log=log, seconds=seconds)
+        return Fitted(task.eval(), print_, log, seconds)
+
+    def _new(self) -> Any:
+        facts = self._facts
+        task = self._plugin(
+            shape=facts.shape, mask_classes=facts.mask_classes, labels=facts.labels, **self._options
+        )
+        device: torch.device = choose_device("auto")
+        return task.to(device)

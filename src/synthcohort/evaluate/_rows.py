@@ -1,0 +1,226 @@
+"""Rows of scores.jsonl: values that a metric returned, put into the context in which they were measured."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import plugins
+from ..runs import derive_seed
+from ..types import Features, Role, Score, Value
+from ._sets import ImageSet
+from ._spaces import PIXELS, FeatureCache
+
+GAUSSIAN, COPYCAT, HOLDOUT, REAL = "gaussian", "copycat", "holdout", "real"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric plugin with the constants of its module."""
+
+    name: str
+    module: Any
+    score: Callable[..., list[Value]]
+
+    @property
+    def space(self) -> str:
+        """Return what it is computed on: "features", "copies" or "predictions"."""
+        return str(self.module.SPACE)
+
+    @property
+    def revision(self) -> int:
+        """Return its revision."""
+        return int(self.module.REVISION)
+
+
+def metrics(names: Iterable[str]) -> list[Metric]:
+    """Return metric plugins by name.
+
+    Raises:
+        UnknownName: There is none of a name.
+    """
+    found = [(name, plugins.find("metrics", name)) for name in names]
+    return [Metric(name, sys.modules[score.__module__], score) for name, score in found]
+
+
+@dataclass
+class Rows:
+    """Collects scores.
+
+    Attributes:
+        subject: Name of what is scored.
+        pixels_sha256: Of both cohorts.
+        seed: Of the evaluation.
+        versions: Of what the numbers depend on.
+        scores: The rows so far.
+    """
+
+    subject: str
+    pixels_sha256: str
+    seed: int
+    versions: Mapping[str, str]
+    scores: list[Score] = field(default_factory=list)
+
+    def add(
+        self,
+        value: Value,
+        *,
+        family: str,
+        space: str,
+        role: Role,
+        subject: str = "",
+        arm: str,
+        n_real: int,
+        n_synthetic: int,
+        extractor: str = "",
+        seconds: float = 0.0,
+    ) -> None:
+        """Add one value.
+
+        Args:
+            value: What was measured.
+            family: "image", "copies", "train" or "test": with metric, space and label it names the comparison.
+            space: The feature space's name without digest, or the task's.
+            role: subject, ceiling or bad.
+            subject: What was scored; the cohort's own name when left out.
+            arm: Trained on -> tested on, or the family.
+            n_real: Real images compared.
+            n_synthetic: Images in the subject's place.
+            extractor: The space with the digest of its weights.
+            seconds: What it took.
+        """
+        self.scores.append(
+            Score(
+                comparison_id="|".join((value.metric, space, family, value.label)),
+                role=role,
+                metric=value.metric,
+                subject=subject or self.subject,
+                arm=arm,
+                label=value.label,
+                value=value.value,
+                low=value.low,
+                high=value.high,
+                unit=value.unit,
+                better=value.better,
+                n_real=n_real,
+                n_synthetic=n_synthetic,
+                extractor=extractor,
+                pixels_sha256=self.pixels_sha256,
+                seed=self.seed,
+                status=value.status,
+                reason=value.reason,
+                seconds=round(seconds, 3),
+                versions=self.versions,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Roles:
+    """One set for each role; the subject's place is taken by each in turn."""
+
+    subject: ImageSet
+    ceiling: ImageSet
+    bad: ImageSet
+
+    def items(self) -> list[tuple[Role, ImageSet]]:
+        """Return (role, set) in the order of the rows."""
+        return [("subject", self.subject), ("ceiling", self.ceiling), ("bad", self.bad)]
+
+
+def add_distances(
+    rows: Rows, metric: Metric, space: str, extractor: Any, cache: FeatureCache, real: ImageSet, roles: Roles
+) -> None:
+    """Add a metric between held-out real images and each role, in one feature space."""
+    reference = cache.features(real, extractor)
+    for role, images in roles.items():
+        features, start = cache.features(images, extractor), time.perf_counter()
+        values = metric.score(reference, features, seed=derive_seed(rows.seed, metric.name))
+        seconds = time.perf_counter() - start
+        for value in values:
+            rows.add(
+                value,
+                family="image",
+                space=space,
+                role=role,
+                subject="" if role == "subject" else {"ceiling": REAL, "bad": GAUSSIAN}[role],
+                arm="image",
+                n_real=len(reference),
+                n_synthetic=len(features),
+                extractor=extractor.name,
+                seconds=seconds,
+            )
+
+
+def add_copies(
+    rows: Rows,
+    metric: Metric,
+    spaces: Mapping[str, Any],
+    cache: FeatureCache,
+    real: tuple[ImageSet, ImageSet],
+    roles: Roles,
+) -> dict[str, Any]:
+    """Add the share of copies in every space, and return the verdicts on the subject's images by space.
+
+    Args:
+        rows: Where the scores go.
+        metric: With `score` and `verdicts`, and `calibrate` when it can reuse a calibration.
+        spaces: Space -> extractor; the first is the one that decides `copy`.
+        cache: Of features.
+        real: Training images, and images of patients that nothing was trained on.
+        roles: The cohort, patients of the other reference half, jittered training images.
+    """
+    found = {}
+    for space, extractor in spaces.items():
+        train, reference = (cache.features(each, extractor) for each in real)
+        reuse: dict[str, Any] = {}
+        if hasattr(metric.module, "calibrate"):
+            reuse["calibration"] = metric.module.calibrate(train, reference)
+        for role, images in roles.items():
+            features, start = cache.features(images, extractor), time.perf_counter()
+            values = metric.score(train, features, reference, seed=derive_seed(rows.seed, metric.name), **reuse)
+            seconds = time.perf_counter() - start
+            _add_copies_of(rows, values, role, features, len(train), space, seconds)
+            if role == "subject" and values and values[0].status == "ok":
+                found[space] = metric.module.verdicts(train, features, reference, **reuse)
+    return found
+
+
+def _add_copies_of(
+    rows: Rows, values: Sequence[Value], role: Role, features: Features, n_train: int, space: str, seconds: float
+) -> None:
+    for value in values:
+        rows.add(
+            value,
+            family="copies",
+            space=space,
+            role=role,
+            subject="" if role == "subject" else {"ceiling": HOLDOUT, "bad": COPYCAT}[role],
+            arm="copies",
+            n_real=n_train,
+            n_synthetic=len(features),
+            extractor=features.name,
+            seconds=seconds,
+        )
+
+
+def verdict_table(sample_ids: Sequence[str], train_ids: Sequence[str], verdicts: Mapping[str, Any]) -> pd.DataFrame:
+    """Return samples.parquet: sample_id, nearest_<space>, similarity_<space>, and `copy` as judged on pixels.
+
+    Args:
+        sample_ids: Of the scored cohort.
+        train_ids: Of the real training images.
+        verdicts: Space -> what the metric found.
+    """
+    table: dict[str, Any] = {"sample_id": list(sample_ids)}
+    for space, found in verdicts.items():
+        table[f"nearest_{space}"] = np.asarray(train_ids, dtype=object)[found.nearest]
+        table[f"similarity_{space}"] = np.asarray(found.similarity, np.float64)
+    judged = verdicts[PIXELS].copy if PIXELS in verdicts else [None] * len(sample_ids)
+    return pd.DataFrame({**table, "copy": pd.array(judged, dtype="boolean")})

@@ -1,0 +1,94 @@
+"""Feature spaces: which are used, and features cached by the content they were taken from."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import plugins
+from ..errors import BadOption, InputError, writing
+from ..runs import fingerprint, write_atomic
+from ..types import Array, Features
+from ._jobs import Fitted
+from ._sets import ImageSet
+
+PIXELS, TASK = "pixels", "task"
+
+
+class TaskSpace:
+    """The bottleneck of a network that was fitted on the real training images, as an extractor."""
+
+    def __init__(self, fitted: Fitted, revision: int) -> None:
+        self.name = f"{TASK}-{fitted.fingerprint[:8]}"
+        self._task, self._manifest = fitted.task, {"extractor": TASK, "revision": revision, "fit": fitted.fingerprint}
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what the features depend on."""
+        return self._manifest
+
+    def extract(self, images: Array, value_range: tuple[float, float]) -> Array:
+        """Return (n, d) float32 features of images (n, C, H, W) as stored."""
+        features: Array = self._task.features(images, value_range)
+        return features
+
+
+class FeatureCache:
+    """Features by content: the set's key and the extractor's manifest.
+
+    Args:
+        folder: Where arrays are kept.
+        value_range: Lowest and highest legal pixel.
+    """
+
+    def __init__(self, folder: Path, value_range: tuple[float, float]) -> None:
+        self._folder, self._value_range = folder, value_range
+
+    def features(self, images: ImageSet, extractor: Any) -> Features:
+        """Return a set in a feature space."""
+        key = fingerprint({"images": images.key, "extractor": extractor.manifest()})
+        path = self._folder / f"{key[:32]}.npy"
+        if path.exists():
+            values = np.load(path, allow_pickle=False)
+        else:
+            values = extractor.extract(images.images, self._value_range)
+            buffer = io.BytesIO()
+            np.save(buffer, values, allow_pickle=False)
+            with writing(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, buffer.getvalue())
+        return Features(values, images.patients, extractor.name)
+
+
+def chosen(
+    names: Sequence[str] | None, weights: Mapping[str, Path], *, masks: bool
+) -> tuple[dict[str, Any], bool, list[str]]:
+    """Return the extractors that have weights by name, whether the task space is used, and which were skipped.
+
+    Args:
+        names: What the user asked for; None for the task space and every extractor whose weights are given.
+        weights: Extractor -> file.
+        masks: Whether the cohorts have masks, without which there is no task space.
+
+    Raises:
+        UnknownName: There is no such extractor.
+        InputError: Weights are missing, or given for an extractor that is not used, or "task" is asked without masks.
+    """
+    known = [name for name in plugins.names("extractors") if name != PIXELS]
+    for name in weights:
+        plugins.find("extractors", name)
+    if names is None:
+        used, task = [name for name in known if name in weights], masks
+        used += [name for name in weights if name not in known and name != PIXELS]
+    else:
+        used, task = [name for name in names if name not in (TASK, PIXELS)], TASK in names
+    idle = [name for name in weights if name not in used]
+    if idle:
+        raise BadOption("Weights are given for an extractor that is used", f"'{idle[0]}' is not", "Name it in --extractors")
+    if task and not masks:
+        raise InputError("The task space needs masks", "the cohorts have none", "Leave task out of --extractors")
+    found = {name: plugins.find("extractors", name)(weights=weights.get(name)) for name in used}
+    return found, task, [name for name in known if name not in used] if names is None else []

@@ -1,0 +1,1 @@
+"""Extractors: one file = one feature space with its own weights."""

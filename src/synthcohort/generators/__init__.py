@@ -1,0 +1,1 @@
+"""Generators: one file = one generator, or one family with a shared architecture."""

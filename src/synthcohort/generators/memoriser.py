@@ -1,0 +1,85 @@
+"""Control: a network trained to reproduce its training set, what an overfitted generator looks like to an audit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ..nets.generator import Generator as _Contract
+from ..nets.generator import Streams
+from ..types import Array, Batch, Clock, Condition, Generated, Update
+from ._pca import joint_rows, principal_components
+
+
+class Generator(_Contract):
+    """A perceptron from one code per training image to the pixels of that image, by least squares.
+
+    A code is the image's own whitened principal component scores: they are uncorrelated, so the fit is well conditioned
+    and a training set is learnt by heart in seconds.
+
+    Args:
+        shape: (C, H, W) of an image.
+        labels: Ignored.
+        mask_classes: Class names; masks are reproduced as one-hot channels.
+        code: Length of a code; where there are fewer than `code` + 1 images the rest of it is 0.
+        hidden: Width of the hidden layer.
+        lr: Learning rate of Adam at the start; it falls to 0 along a cosine.
+    """
+
+    CONTROL: ClassVar[bool] = True
+    fitted: ClassVar[tuple[str, ...]] = ("codes",)
+    codes: Tensor
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        labels: Sequence[str],
+        mask_classes: Sequence[str],
+        code: int = 512,
+        hidden: int = 1024,
+        lr: float = 2e-3,
+    ) -> None:
+        super().__init__(shape=shape, labels=labels, mask_classes=mask_classes)
+        self.code, self.lr = code, lr
+        joint = (self.channels, *shape[1:])
+        self.decoder = nn.Sequential(
+            nn.Linear(code, hidden), nn.GELU(), nn.Linear(hidden, math.prod(joint)), nn.Unflatten(1, joint)
+        )
+        self.register_buffer("codes", torch.zeros(0, code))
+
+    def fit(self, images: Array, masks: Array | None, *, seed: int) -> None:
+        """Compute a code for each image.
+
+        Raises:
+            InputError: There are fewer than two images.
+        """
+        if len(images) < 2:
+            raise InputError("The memoriser needs two images", f"there are {len(images)}", "Add training patients")
+        scores = principal_components(joint_rows(self, images, masks), self.code).scores.astype(np.float32)
+        self.codes = F.pad(torch.from_numpy(scores), (0, self.code - scores.shape[1]))
+
+    def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Return the optimiser "decoder"."""
+        return {"decoder": torch.optim.Adam(self.decoder.parameters(), lr=self.lr, fused=True)}
+
+    def averaged(self) -> Mapping[str, nn.Module]:
+        """Return the decoder."""
+        return {"decoder": self.decoder}
+
+    def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
+        """Make one least-squares step on image and mask channels."""
+        loss = F.mse_loss(self.decoder(self.codes[batch.positions]).float(), self.joint(batch))
+        update("decoder", loss, lr=self.lr * (1 + math.cos(math.pi * clock.fraction)) / 2)
+        return {"reconstruction": loss.detach()}
+
+    def sample(self, condition: Condition, rng: Streams) -> Generated:
+        """Return reproductions of training images drawn at random."""
+        return self.separate(self.decoder(self.codes[rng.integers(len(self.codes))]))

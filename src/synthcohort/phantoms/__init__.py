@@ -1,0 +1,1 @@
+"""Phantoms: one file writes one download layout with procedural anatomy whose truth is known."""

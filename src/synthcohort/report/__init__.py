@@ -1,0 +1,139 @@
+"""The report card: one self-contained page, report.json and the figures, from one or more EVAL folders.
+
+The page needs no network and no script. It holds no real pixel unless asked, and no count of fewer than ten patients.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ..errors import BadOption, BadOutput, writing
+from ..runs import write_atomic
+from . import _text
+from ._counts import openly, score_json, suppressed_counts
+from ._page import MARKER, measured, page, runs_of_each
+from ._read import read_evaluation
+from ._subject import Subject, subjects
+
+SCHEMA = 1
+
+
+def report(evals: Sequence[Path | str] | Path | str, *, out: Path | str, show_real: bool = False) -> Path:
+    """Write the report card and return its path.
+
+    Beside `out` (a .html file) come a .json of the same name with the same numbers, and figures/*.svg. A report that
+    this function wrote earlier is replaced.
+
+    Args:
+        evals: EVAL folders that `evaluate` wrote; several are compared in one table.
+        out: The page to write.
+        show_real: Show real images: the nearest training images and samples of controls. The page then carries a
+            warning and must stay where the real cohort may be seen.
+
+    Raises:
+        BadOption: No EVAL is given, or one twice.
+        NotAnEvaluation: A folder is no EVAL, or a damaged one.
+        BadOutput: `out` is no .html name, is something else than an earlier report, or cannot be written.
+    """
+    folders = [Path(evals)] if isinstance(evals, str | Path) else [Path(folder) for folder in evals]
+    out = Path(out)
+    _check_inputs(folders)
+    _check_output(out)
+    found = subjects([read_evaluation(folder) for folder in folders])
+    figures = {f"{out.stem}-{s.slug}-{name}.svg": svg for s in found for name, svg in s.figures.items()}
+    html = _render(page(found, show_real=show_real))
+    content = _content(found, sorted(figures), show_real=show_real)
+    with writing(out):
+        _write(out, html, content, figures)
+    return out
+
+
+def _check_inputs(folders: Sequence[Path]) -> None:
+    if not folders:
+        raise BadOption("A report is made of at least one EVAL", "none was given", "Name a folder that `evaluate` made")
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise BadOption("An EVAL is named once", f"{folder} is there twice", "Name each folder once")
+
+
+def _check_output(out: Path) -> None:
+    if out.suffix != ".html":
+        raise BadOutput("A report is an .html file", str(out), "Write --out report.html")
+    for path, ours in ((out, _is_our_page), (out.with_suffix(".json"), _is_our_json)):
+        if path.exists() and not ours(path):
+            raise BadOutput("Only an earlier report is replaced", f"{path} is something else", "Choose another --out")
+
+
+def _is_our_page(path: Path) -> bool:
+    return path.is_file() and f'content="{MARKER}' in path.read_text(encoding="utf-8", errors="replace")[:2000]
+
+
+def _is_our_json(path: Path) -> bool:
+    return path.is_file() and _stored(path).get("made_by") == MARKER
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _render(context: dict[str, Any]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(**context).lstrip()
+
+
+def _content(found: Sequence[Subject], figures: Sequence[str], *, show_real: bool) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "made_by": MARKER,
+        "shows_real_images": show_real,
+        "subjects": [_subject_json(subject) for subject in found],
+        "controls": [control.to_json() for subject in found for control in subject.controls],
+        "not_measured": _text.not_measured(measured(found), runs_of_each(found)),
+        "caveats": list(_text.CAVEATS),
+        "figures": list(figures),
+    }
+
+
+def _subject_json(subject: Subject) -> dict[str, Any]:
+    evaluation = subject.evaluation
+    return {
+        "name": str(evaluation.synthetic["name"]),
+        "generator": evaluation.generator,
+        "provenance": str(evaluation.synthetic.get("provenance", "")),
+        "modality": str(evaluation.real.get("modality", "")),
+        "real_cohort": {"name": str(evaluation.real["name"]), "counts": suppressed_counts(evaluation.real)},
+        "counts": suppressed_counts(evaluation.synthetic),
+        "fingerprint": str(evaluation.facts.get("fingerprint", "")),
+        "headline": subject.headline.to_json(),
+        "scores": [score_json(score) for score in evaluation.scores],
+        "notes": [openly(str(note)) for note in evaluation.facts.get("notes") or ()],
+    }
+
+
+def _write(out: Path, html: str, content: dict[str, Any], figures: dict[str, str]) -> None:
+    """Write figures and numbers first and the page last, each whole or not at all; drop figures of the last time."""
+    folder = out.parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, svg in figures.items():
+        write_atomic(folder / name, svg)
+    for name in _stored(out.with_suffix(".json")).get("figures", []):
+        if name not in figures and Path(str(name)).name == name and str(name).endswith(".svg"):
+            (folder / name).unlink(missing_ok=True)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(out.with_suffix(".json"), text + "\n")
+    write_atomic(out, html)

@@ -1,0 +1,206 @@
+"""The figures, as SVG text that is the same byte for byte on every machine.
+
+Matplotlib measures text in its own DejaVu Sans; the page then shows it in the reader's system font, which is narrower.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..types import Array, Role, Score
+from ._compare import Comparison, bounds, usable
+from ._text import MINUS, space, term
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's blue and vermilion, and grey; each role also has a shape of its own, for print without colour.
+COLOURS = {"subject": "#0b5ea8", "ceiling": "#5a5f66", "bad": "#c4520e"}
+MARKERS = {"subject": "o", "ceiling": "D", "bad": "s"}
+LINES = ("#0b5ea8", "#c4520e", "#2a7d5f", "#8a4b9c", "#8c6d1f", "#5a5f66")
+INK, FAINT = "#1c232b", "#d9dde2"
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "synthcohort",
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#8b929a",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.formatter.use_mathtext": False,
+}
+_FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+_NAMELESS = {"Date": None, "Creator": None, "Format": None, "Type": None}
+_INCHES = 5.8  # narrow, so that the lettering can still be read on a phone
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_INCHES, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=_NAMELESS, transparent=True)
+    text = re.sub(r"<\?xml.*?<svg", "<svg", buffer.getvalue(), count=1, flags=re.DOTALL)
+    return text.replace("'DejaVu Sans'", _FONTS)
+
+
+def _styled() -> Any:
+    import matplotlib as mpl
+
+    return mpl.rc_context(_STYLE)
+
+
+def _point(axes: Axes, y: float, score: Score, role: str, shift: float = 0.0) -> None:
+    assert score.value is not None
+    low, high = bounds(score)
+    colour = COLOURS[role]
+    axes.plot([low, high], [y + shift] * 2, color=colour, linewidth=1.8, solid_capstyle="butt", zorder=2)
+    axes.plot([score.value], [y + shift], MARKERS[role], color=colour, markersize=6.5, zorder=3)
+
+
+def _legend(axes: Axes, names: Mapping[Role, str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=COLOURS[role], marker=MARKERS[role], linewidth=1.8, markersize=6.5, label=name)
+        for role, name in names.items()
+    ]
+    axes.figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)
+
+
+def _rows(axes: Axes, labels: Sequence[str]) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.45, -0.55)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def forest(comparisons: Sequence[Comparison], labels: Sequence[str], *, axis: str, roles: Mapping[Role, str]) -> str:
+    """Return a forest plot: for each comparison the subject, its ceiling and its bad case with 95 % intervals.
+
+    Args:
+        comparisons: One a row, from the top; all in the same unit.
+        labels: What each row is called.
+        axis: What the horizontal axis shows.
+        roles: Role -> what it stands for here.
+    """
+    with _styled():
+        figure, axes = _figure(0.95 + 0.62 * len(comparisons))
+        for y, found in enumerate(comparisons):
+            trio = (("ceiling", found.ceiling, -0.22), ("subject", found.subject, 0.0), ("bad", found.bad, 0.22))
+            for role, score, shift in trio:
+                if score is not None and usable(score):
+                    _point(axes, y, score, role, shift)
+        _rows(axes, labels)
+        axes.set_xlabel(axis)
+        if comparisons and comparisons[0].subject.unit == "share":
+            axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %".replace("-", MINUS))
+        _legend(axes, roles)
+        return _svg(figure)
+
+
+def fidelity(comparisons: Sequence[Comparison], *, roles: Mapping[Role, str]) -> str:
+    """Return where the subject lies between ceiling (0) and bad case (1), one row a metric and space.
+
+    Comparisons without three numbers, or whose ceiling equals the bad case, are left out.
+
+    Args:
+        comparisons: One a row, from the top; in any units.
+        roles: Role -> what it stands for here.
+    """
+    shown = [c for c in comparisons if _scalable(c)]
+    with _styled():
+        figure, axes = _figure(0.95 + 0.46 * max(1, len(shown)))
+        for y, found in enumerate(shown):
+            _scaled_row(axes, y, found)
+        _rows(axes, [f"{term(c.subject.metric).title}, {space(c.subject.extractor)}" for c in shown])
+        axes.set_xlim(-0.3, 1.3)
+        axes.set_xticks([0, 0.5, 1], ["ceiling: unseen\nreal images", "half-way", "bad case"])
+        _legend(axes, roles)
+        return _svg(figure)
+
+
+def _scalable(found: Comparison) -> bool:
+    trio = (found.subject, found.ceiling, found.bad)
+    return all(usable(score) for score in trio) and found.ceiling.value != found.bad.value  # type: ignore[union-attr]
+
+
+def _scaled_row(axes: Axes, y: int, found: Comparison) -> None:
+    ceiling, bad = found.ceiling, found.bad
+    assert ceiling is not None
+    assert bad is not None
+    origin, span = ceiling.value or 0.0, (bad.value or 0.0) - (ceiling.value or 0.0)
+    for role, score, shift in (("ceiling", ceiling, -0.18), ("bad", bad, 0.18), ("subject", found.subject, 0.0)):
+        places = [(value - origin) / span for value in (*bounds(score), score.value or 0.0)]
+        low, high, middle = np.clip(places, -0.28, 1.28)
+        axes.plot([low, high], [y + shift] * 2, color=COLOURS[role], linewidth=1.8, solid_capstyle="butt")
+        axes.plot([middle], [y + shift], _edge(role, places[2]), color=COLOURS[role], markersize=6.5)
+
+
+def _edge(role: str, place: float) -> str:
+    """Return the marker of a role, or an arrow where the place is outside the figure."""
+    return ">" if place > 1.28 else "<" if place < -0.28 else MARKERS[role]
+
+
+def similarities(values: Mapping[str, Array], threshold: float | None) -> str:
+    """Return the cumulative share of samples by similarity to their nearest training image.
+
+    Args:
+        values: Name -> (n,) similarities; the first is the subject's.
+        threshold: From where on an image counts as a copy, or None when not recorded.
+    """
+    with _styled():
+        figure, axes = _figure(2.6)
+        for (name, found), colour in zip(values.items(), LINES, strict=False):
+            ordered = np.sort(np.asarray(found, dtype=np.float64))
+            axes.step(ordered, 1 - np.arange(len(ordered)) / len(ordered), color=colour, linewidth=1.8, label=name)
+        if threshold is not None:
+            axes.axvline(threshold, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.annotate(
+                "counts as a copy", (threshold, 1.0), xytext=(4, 0), textcoords="offset points", va="top", fontsize=8.5
+            )
+        axes.set_ylim(0, 1.02)
+        axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+        axes.set_ylabel("share at least\nthis similar")
+        axes.set_xlabel("similarity to the nearest training image")
+        axes.grid(color=FAINT, linewidth=0.7)
+        figure.legend(loc="outside upper left", ncols=len(values), frameon=False)
+        return _svg(figure)
+
+
+def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, axis: str) -> str:
+    """Return losses over training images seen.
+
+    Args:
+        series: Name -> (images seen, loss).
+        axis: What the vertical axis shows.
+    """
+    with _styled():
+        figure, axes = _figure(2.7)
+        for index, (name, (seen, losses)) in enumerate(series.items()):
+            dash = ("solid", (0, (5, 2)), (0, (1, 1.5)))[index // len(LINES) % 3]
+            axes.plot(seen, losses, color=LINES[index % len(LINES)], linewidth=1.5, linestyle=dash, label=name)
+        axes.set_xlabel("training images seen")
+        axes.set_ylabel(axis)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
+        axes.grid(color=FAINT, linewidth=0.7)
+        figure.legend(loc="outside upper left", ncols=2 if len(series) > 3 else 3, frameon=False)
+        return _svg(figure)

@@ -1,0 +1,117 @@
+"""One evaluation with what is concluded from it, and its figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..types import Array
+from . import _figures, _text
+from ._compare import Comparison, compare, select, usable
+from ._headline import COPIES, DISTANCES, UTILITY, Control, Headline, controls, headline
+from ._read import Evaluation
+
+_FIDELITY = (*DISTANCES, "precision", "recall", "density", "coverage")
+_NOT_LOSSES = ("images_seen", "step", "seconds", "lr", "images_per_second", "arm", "seed", "epoch")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One evaluation with what is concluded from it.
+
+    Attributes:
+        slug: Its name in file names and anchors, unique in the report.
+        figures: Figure name -> SVG text.
+    """
+
+    evaluation: Evaluation
+    slug: str
+    comparisons: Sequence[Comparison]
+    headline: Headline
+    controls: Sequence[Control]
+    figures: Mapping[str, str]
+
+
+def subjects(evaluations: Sequence[Evaluation]) -> list[Subject]:
+    """Return the evaluations with their comparisons, headline, controls and figures."""
+    found, taken = [], set[str]()
+    for evaluation in evaluations:
+        slug = _slug(str(evaluation.synthetic["name"]), taken)
+        comparisons = compare(evaluation.scores)
+        found.append(
+            Subject(
+                evaluation=evaluation,
+                slug=slug,
+                comparisons=comparisons,
+                headline=headline(comparisons),
+                controls=controls(evaluation, comparisons),
+                figures=_draw(evaluation, comparisons),
+            )
+        )
+    return found
+
+
+def _slug(name: str, taken: set[str]) -> str:
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "cohort"
+    slug, number = stem, 1
+    while slug in taken:
+        number += 1
+        slug = f"{stem}-{number}"
+    taken.add(slug)
+    return slug
+
+
+def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> dict[str, str]:
+    figures = {}
+    utility = [c for c in select(comparisons, UTILITY, arm="synthetic->real") if usable(c.subject)]
+    if utility:
+        labels = [c.subject.label or "mean" for c in utility]
+        figures["utility"] = _figures.forest(utility, labels, axis=_text.AXES["utility"], roles=_text.UTILITY_ROLES)
+    distances = [c for name in _FIDELITY for c in select(comparisons, name) if usable(c.subject)]
+    if distances:
+        figures["fidelity"] = _figures.fidelity(distances, roles=_text.ROLES)
+    shares = [c for c in select(comparisons, COPIES) if usable(c.subject)]
+    if shares:
+        spaces = [_text.space(c.subject.extractor) or "pixels" for c in shares]
+        figures["copies"] = _figures.forest(shares, spaces, axis=_text.AXES["copies"], roles=_text.COPIES_ROLES)
+    if nearest := _similarities(evaluation):
+        figures["similarity"] = _figures.similarities(nearest, None)
+    if losses := _series(evaluation.training, ""):
+        figures["training"] = _figures.curves(losses, axis=_text.AXES["training"])
+    if fits := _task_series(evaluation.task_curves):
+        figures["task"] = _figures.curves(fits, axis=_text.AXES["task"])
+    return figures
+
+
+def _similarities(evaluation: Evaluation) -> dict[str, Array]:
+    if evaluation.samples is None:
+        return {}
+    columns = [c for c in evaluation.samples.columns if c.startswith("similarity_")]
+    found = {c.removeprefix("similarity_"): evaluation.samples[c].to_numpy(dtype=np.float64) for c in columns}
+    return {name: values[np.isfinite(values)] for name, values in found.items() if np.isfinite(values).any()}
+
+
+def _series(rows: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, tuple[list[float], list[float]]]:
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        for key, value in row.items():
+            if key not in _NOT_LOSSES and isinstance(value, int | float) and not isinstance(value, bool):
+                seen, losses = series.setdefault(f"{prefix}{key}", ([], []))
+                seen.append(row.get("images_seen", len(seen)))
+                losses.append(value)
+    return series
+
+
+def _task_series(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        if row.get("val_loss") is not None and row.get("images_seen") is not None:
+            name = f"{_text.trained_on(str(row.get('arm', '')))}, seed {row.get('seed', '')}"
+            seen, losses = series.setdefault(name, ([], []))
+            seen.append(row["images_seen"])
+            losses.append(row["val_loss"])
+    return series

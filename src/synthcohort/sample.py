@@ -1,0 +1,198 @@
+"""Draw a synthetic cohort from a finished run.
+
+Sampling runs in fixed, index-aligned, padded chunks with one random stream per sample: neither `--batch` nor the number
+of samples asked for changes sample i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import plugins, runs
+from .cohort import Cohort, CohortWriter, Facts, existing, writing_cohort
+from .errors import BadOption, Mismatch, writing
+from .nets.generator import Generator, Streams
+from .progress import Progress, say
+from .train import LOG, RESERVED, WEIGHTS, build, choose_device
+from .types import SPLITS, Array, Condition, from_unit_range
+
+CHUNK_PIXELS = 1 << 18
+MAX_CHUNK = 64
+TRAINING_LOG = "training.jsonl"
+VAL_EVERY = 5  # with --n, every fifth sample is for validation
+
+
+def sample(
+    run: Path | str,
+    *,
+    out: Path | str,
+    n: int | None = None,
+    like: Path | str | None = None,
+    seed: int = 0,
+    batch: int = 256,
+    device: str = "auto",
+    options: Mapping[str, Any] | Iterable[str] = (),
+) -> Cohort:
+    """Write a synthetic cohort and return it; the same call again returns the finished one.
+
+    Args:
+        run: Folder of a finished training run.
+        out: The new cohort.
+        n: How many samples; every fifth goes to the validation split.
+        like: A cohort whose train, val and test splits are mirrored, image for image. Its reference patients are not.
+        seed: Sample i depends on this seed and i, on nothing else.
+        batch: Samples held in memory between two writes, rounded up to whole chunks.
+        device: "cpu", "cuda" or "auto".
+        options: The generator's sampling options.
+
+    Raises:
+        Mismatch: The run is not finished, or `like` was prepared differently.
+        BadOption: Neither or both of `n` and `like` are given, or an option is wrong.
+    """
+    run, out, target = Path(run), Path(out), choose_device(device)
+    model, trained = load_generator(run, target)
+    splits = _splits(n, like, trained["facts"])
+    if batch < 1:
+        raise BadOption("--batch is at least 1", str(batch), "Give a positive number")
+    resolved = plugins.resolve(model.sample, options)
+    content = runs.read_run(run)
+    config = {
+        "kind": "sample",
+        "run": content["fingerprint"],
+        "splits": runs.sha256(",".join(splits)),
+        "count": len(splits),
+        "seed": seed,
+        "options": resolved,
+    }
+    if finished := existing(out, config):
+        say(f"{out.name} is finished already")
+        return finished
+    facts = _facts(trained["facts"], content["config"], model, {**config, "fingerprint": runs.fingerprint(config)})
+    bf16 = content["config"]["precision"] == "bf16"
+    with (
+        writing_cohort(out, facts, config, key=None) as writer,
+        Progress(f"Sampling {content['config']['generator']}", len(splits)) as progress,
+    ):
+        held = chunk_length(model.shape) * -(-batch // chunk_length(model.shape))
+        for start in range(0, len(splits), held):
+            stop = min(start + held, len(splits))
+            with torch.inference_mode(), torch.autocast(target.type, torch.bfloat16, enabled=bf16):
+                for first, images, masks in _chunks(model, start, stop, seed, resolved, target):
+                    _write(writer, facts, splits, first, images, masks, trained["facts"]["spacing_mm"])
+                    progress.advance(len(images))
+        if (run / LOG).exists():
+            with writing(out):
+                (writer.folder / TRAINING_LOG).write_bytes((run / LOG).read_bytes())
+        writer.finish()
+    return Cohort(out)
+
+
+def load_generator(run: Path, device: torch.device) -> tuple[Generator, dict[str, Any]]:
+    """Return a finished run's generator, ready to sample, and the facts stored with its weights.
+
+    Raises:
+        Mismatch: The folder is no run or the run is not finished.
+    """
+    content = runs.read_run(run)
+    if not (run / WEIGHTS).exists():
+        raise Mismatch("Only a finished run can be sampled", run.name, "Run the same `train` command again to finish it")
+    tensors, config, stored = runs.load_tensors(run / WEIGHTS)
+    if runs.canonical_json(config) != runs.canonical_json(content["config"]):
+        raise Mismatch("Weights belong to their run", run.name, "Train it again")
+    facts = Facts(**{**_tuples(stored["facts"]), "provenance": "synthetic"})
+    plugin = plugins.find("generators", config["generator"])
+    if config["revision"] != plugin.REVISION:
+        raise Mismatch(
+            "A run is sampled by the revision that trained it",
+            f"{run.name} has revision {config['revision']} of {config['generator']}, this version {plugin.REVISION}",
+            "Train it again",
+        )
+    options = plugins.resolve(plugin, config["options"], reserved=RESERVED)
+    model = build(config["generator"], facts, options)
+    model.load_state_dict(tensors)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval(), stored
+
+
+def _tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in facts.items() if key in Facts.__dataclass_fields__}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
+
+
+def _splits(n: int | None, like: Path | str | None, trained: Mapping[str, Any]) -> list[str]:
+    if (n is None) == (like is None):
+        raise BadOption("Sampling takes either --n or --like", "both or neither were given", "Give exactly one")
+    if n is not None:
+        if n < 1:
+            raise BadOption("--n is at least 1", str(n), "Give a positive number")
+        return ["val" if i % VAL_EVERY == VAL_EVERY - 1 else "train" for i in range(n)]
+    mirrored = Cohort(like)  # type: ignore[arg-type]
+    rules = Facts(**{**_tuples(trained), "provenance": "synthetic"}).pixels_sha256
+    if mirrored.pixels_sha256 != rules:
+        raise Mismatch(
+            "--like takes a cohort prepared like the training cohort", mirrored.path.name, "Prepare it with --like"
+        )
+    counts = mirrored.samples["split"].value_counts()
+    return [split for split in SPLITS if split != "reference" for _ in range(int(counts.get(split, 0)))]
+
+
+def _facts(
+    trained: Mapping[str, Any], config: Mapping[str, Any], model: Generator, step: Mapping[str, Any]
+) -> Facts:
+    name = f"{config['generator']} of {trained['name']}"
+    kept = {**_tuples(trained), "name": name, "source": f"generator {config['generator']}"}
+    made_by = {**config, "fingerprint": runs.fingerprint(config), "trained_on": trained["training_counts"]}
+    return Facts(
+        **kept,
+        provenance="control" if model.CONTROL else "synthetic",
+        history=[step],
+        generator=made_by,
+    )
+
+
+def chunk_length(shape: tuple[int, ...]) -> int:
+    """Return how many samples go through the network at once; it depends on the image size only."""
+    return max(1, min(MAX_CHUNK, CHUNK_PIXELS // (shape[1] * shape[2])))
+
+
+def _chunks(
+    model: Generator, start: int, stop: int, seed: int, options: Mapping[str, Any], device: torch.device
+) -> Iterator[tuple[int, Array, Array | None]]:
+    """Yield (index of the first sample, images, masks) for samples start to stop, computed in whole aligned chunks."""
+    length = chunk_length(model.shape)
+    for first in range(start, stop, length):
+        streams = Streams([runs.derive_seed(seed, "sample", first + i) for i in range(length)], device)
+        made = model.sample(Condition(length, first=first), streams, **options)
+        wanted = min(stop - first, length)
+        masks = None if made.masks is None else made.masks[:wanted].cpu().numpy().astype(np.uint8)
+        yield first, made.images[:wanted].float().cpu().numpy(), masks
+
+
+def _write(
+    writer: CohortWriter,
+    facts: Facts,
+    splits: list[str],
+    first: int,
+    images: Array,
+    masks: Array | None,
+    spacing_mm: list[float] | None,
+) -> None:
+    stored = from_unit_range(images, facts.value_range, facts.dtype)
+    spacing = spacing_mm or [None, None]
+    for offset, image in enumerate(stored):
+        name = f"s{first + offset:08d}"
+        row = {
+            "sample_id": name,
+            "patient_id": name,
+            "group_id": name,
+            "slice_index": 0,
+            "split": splits[first + offset],
+            "spacing_y_mm": spacing[0],
+            "spacing_x_mm": spacing[1],
+        }
+        writer.append(image, None if masks is None else masks[offset], row)

@@ -1,0 +1,1 @@
+"""Sources: one file reads one download layout exactly as users get it."""

@@ -1,0 +1,1 @@
+"""Tasks: what the images are for. A task fits a network on a cohort and scores it on another."""

@@ -1,0 +1,267 @@
+"""Segmentation: a small U-Net that learns masks from images, and how well it does it elsewhere.
+
+Source: Ronneberger et al. 2015 (arXiv:1505.04597), in MONAI's BasicUNet form with batch normalisation. The loss is
+cross-entropy plus soft Dice over the foreground classes of a batch, so a class that is absent from a batch, or from the
+whole training set, is only ever pushed towards nowhere. The rate is constant; a fit ends after a fixed number
+of images seen, or when the validation loss stops falling, and keeps the weights of the lowest validation loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ..errors import Diverged, InputError
+from ..runs import derive_seed
+from ..types import Array, to_unit_range
+
+_CHUNK = 256  # images per forward pass outside training
+_CHECKS = 24  # looks at the validation images during a whole fit
+_SMALLEST_SIDE = 16
+_LARGEST_SHIFT, _LARGEST_ZOOM = 1 / 16, 0.1
+
+
+class Task(nn.Module):
+    """A U-Net that is fitted to one set of images and masks.
+
+    Args:
+        shape: (C, H, W) of an image.
+        mask_classes: Class names by index, background first.
+        labels: Finding names; not used here.
+        width: Channels at full resolution; the bottleneck, and with it the feature space, has eight times as many.
+        images_seen: Training images seen in a whole fit, repeats counted.
+        batch: Images per step.
+        learning_rate: Of AdamW, constant.
+        patience_images: Images seen without a lower validation loss after which the fit ends early.
+        augment: Shift, zoom and dim the training images a little.
+
+    Raises:
+        InputError: There are no foreground classes, or the images are too small.
+    """
+
+    NEEDS: ClassVar[str] = "masks"
+    REVISION: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        mask_classes: Sequence[str],
+        labels: Sequence[str],
+        width: int = 16,
+        images_seen: int = 16_000,
+        batch: int = 16,
+        learning_rate: float = 3e-3,
+        patience_images: int = 6_000,
+        augment: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(shape, mask_classes, {"width": width, "images_seen": images_seen, "batch": batch})
+        self.shape, self.mask_classes, self.labels = tuple(shape), tuple(mask_classes), tuple(labels)
+        self.images_seen, self.batch, self.learning_rate = images_seen, batch, learning_rate
+        self.patience_images, self.augment = patience_images, augment
+        self.network = _network(shape[0], len(mask_classes), width)
+
+    def fit(
+        self,
+        train_images: Array,
+        train_masks: Array,
+        val_images: Array,
+        val_masks: Array,
+        *,
+        value_range: tuple[float, float],
+        seed: int,
+    ) -> list[dict[str, float]]:
+        """Fit from new weights and return the log: images_seen, train_loss and val_loss at every look at validation.
+
+        Deterministic given the seed, on one device and thread count.
+
+        Args:
+            train_images: (n, C, H, W) as stored.
+            train_masks: (n, H, W) uint8.
+            val_images: (m, C, H, W) as stored, of patients that are not trained on.
+            val_masks: (m, H, W) uint8.
+            value_range: Lowest and highest legal pixel.
+            seed: Weights, order and augmentation derive from it.
+
+        Raises:
+            InputError: There are no training or no validation images.
+            Diverged: The loss is not finite.
+        """
+        _check_sets(train_images, val_images)
+        _restart(self.network, derive_seed(seed, "task weights"))
+        optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-4)
+        loss_of = _loss()
+        check_every = max(self.images_seen // _CHECKS, min(len(train_images), self.images_seen), 1)
+        log: list[dict[str, float]] = []
+        losses: list[Tensor] = []
+        best, best_at, images_seen, next_check = self._kept(), 0, 0, check_every
+        for positions in _batches(len(train_images), self.batch, seed):
+            images, masks = self._tensors(train_images[positions], train_masks[positions], value_range)
+            if self.augment:
+                images, masks = _augmented(images, masks, derive_seed(seed, "task augmentation", images_seen))
+            losses.append(self._step(images, masks, optimiser, loss_of))
+            images_seen += len(positions)
+            last = images_seen >= self.images_seen
+            if images_seen < next_check and not last:
+                continue
+
+            # Look at the validation images, keep the best weights, and stop when they have been the best for long.
+            next_check += check_every
+            log.append(self._look(images_seen, losses, (val_images, val_masks), value_range, loss_of))
+            losses = []
+            if log[-1]["val_loss"] <= min(row["val_loss"] for row in log):
+                best, best_at = self._kept(), images_seen
+            if last or images_seen - best_at >= self.patience_images:
+                break
+        self.load_state_dict(best)
+        return log
+
+    def _step(self, images: Tensor, masks: Tensor, optimiser: torch.optim.Optimizer, loss_of: nn.Module) -> Tensor:
+        optimiser.zero_grad(set_to_none=True)
+        loss: Tensor = loss_of(self.train().network(images), masks[:, None])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return loss.detach()
+
+    def _kept(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+
+    def _look(
+        self,
+        images_seen: int,
+        losses: list[Tensor],
+        validation: tuple[Array, Array],
+        value_range: tuple[float, float],
+        loss_of: nn.Module,
+    ) -> dict[str, float]:
+        """Return one row of the log; the validation loss is that of all validation images as one batch."""
+        scores = torch.cat(list(self._chunks(validation[0], value_range, self.network)))
+        truth = torch.from_numpy(validation[1].astype(np.int64)).to(scores.device)
+        row = {
+            "images_seen": images_seen,
+            "train_loss": float(torch.stack(losses).double().mean()),
+            "val_loss": float(loss_of(scores, truth[:, None])),
+        }
+        if not all(math.isfinite(value) for value in row.values()):
+            raise Diverged(f"The task's loss is not finite after {images_seen} images: use a lower learning_rate")
+        return row
+
+    def predict(self, images: Array, value_range: tuple[float, float]) -> npt.NDArray[np.uint8]:
+        """Return the class index (n, H, W) uint8 of every pixel.
+
+        Args:
+            images: (n, C, H, W) as stored.
+            value_range: Lowest and highest legal pixel.
+        """
+        found = [scores.argmax(1).to(torch.uint8).cpu() for scores in self._chunks(images, value_range, self.network)]
+        return torch.cat(found).numpy() if found else np.empty((0, *self.shape[1:]), np.uint8)
+
+    def features(self, images: Array, value_range: tuple[float, float]) -> npt.NDArray[np.float32]:
+        """Return the bottleneck averaged over all positions, (n, 8 * width) float32: the `task` feature space.
+
+        Args:
+            images: (n, C, H, W) as stored.
+            value_range: Lowest and highest legal pixel.
+        """
+        found = [pooled.float().cpu() for pooled in self._chunks(images, value_range, self._bottleneck)]
+        return torch.cat(found).numpy() if found else np.empty((0, 0), np.float32)
+
+    def _bottleneck(self, images: Tensor) -> Tensor:
+        hidden: Tensor = self.network.conv_0(images)  # type: ignore[operator]
+        for down in (self.network.down_1, self.network.down_2, self.network.down_3, self.network.down_4):
+            hidden = down(hidden)  # type: ignore[operator]
+        return hidden.mean(dim=(2, 3))
+
+    def _chunks(
+        self, images: Array, value_range: tuple[float, float], network: Callable[[Tensor], Tensor]
+    ) -> Iterator[Tensor]:
+        self.eval()
+        for start in range(0, len(images), _CHUNK):
+            with torch.inference_mode():
+                yield network(self._pixels(images[start : start + _CHUNK], value_range))
+
+    def _pixels(self, images: Array, value_range: tuple[float, float]) -> Tensor:
+        return torch.from_numpy(to_unit_range(images, value_range)).to(next(self.parameters()).device)
+
+    def _tensors(self, images: Array, masks: Array, value_range: tuple[float, float]) -> tuple[Tensor, Tensor]:
+        pixels = self._pixels(images, value_range)
+        return pixels, torch.from_numpy(masks.astype(np.int64)).to(pixels.device)
+
+
+def _check(shape: Sequence[int], mask_classes: Sequence[str], counts: dict[str, int]) -> None:
+    if len(mask_classes) < 2:
+        raise InputError(
+            "Segmentation needs a background and a structure", f"{len(mask_classes)} mask classes", "Add masks"
+        )
+    if min(shape[1:]) < _SMALLEST_SIDE:
+        offender = f"they are {shape[1]}x{shape[2]}"
+        raise InputError(f"Segmentation takes images of {_SMALLEST_SIDE} px or more", offender, "Prepare larger images")
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"Option '{name}' is at least 1", str(value), "Give a positive number")
+
+
+def _check_sets(train_images: Array, val_images: Array) -> None:
+    for name, images in (("training", train_images), ("validation", val_images)):
+        if len(images) == 0:
+            rule = "A task is fitted on training images and stopped on validation images"
+            raise InputError(rule, f"there are no {name} images", "Prepare or sample both splits")
+
+
+def _network(channels: int, classes: int, width: int) -> nn.Module:
+    from monai.networks.nets.basic_unet import BasicUNet
+
+    widths = (width, width, 2 * width, 4 * width, 8 * width, width)
+    with torch.random.fork_rng(devices=[]):  # MONAI draws weights from the global stream; `fit` draws them again
+        network: nn.Module = BasicUNet(2, channels, classes, features=widths, norm="batch")
+    return network
+
+
+def _restart(network: nn.Module, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        device = next(network.parameters()).device
+        network.to("cpu")  # so that every device starts from the same weights
+        for module in network.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        network.to(device)
+
+
+def _loss() -> nn.Module:
+    from monai.losses.dice import DiceCELoss
+
+    loss: nn.Module = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    return loss
+
+
+def _batches(count: int, batch: int, seed: int) -> Iterator[Array]:
+    """Yield positions without end, `batch` at a time, one derived permutation after the other."""
+    epoch, waiting = 0, np.empty(0, np.int64)
+    while True:
+        while len(waiting) < batch:
+            shuffled = np.random.default_rng(derive_seed(seed, "task order", epoch)).permutation(count)
+            waiting, epoch = np.concatenate([waiting, shuffled]), epoch + 1
+        yield waiting[:batch]
+        waiting = waiting[batch:]
+
+
+def _augmented(images: Tensor, masks: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return images and masks shifted by up to 1/16, zoomed by up to 10 % and dimmed by up to 10 %, each on its own."""
+    draw = torch.rand((4, len(images)), generator=torch.Generator().manual_seed(seed)).to(images.device) * 2 - 1
+    zoom = 1 + _LARGEST_ZOOM * draw[0]
+    shift = 2 * _LARGEST_SHIFT * draw[1:3]  # sampling grids span -1 to 1
+    zero = torch.zeros_like(zoom)
+    rows = [torch.stack([zoom, zero, shift[0]], dim=1), torch.stack([zero, zoom, shift[1]], dim=1)]
+    grid = nn.functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    moved = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    kept = nn.functional.grid_sample(masks[:, None].float(), grid, mode="nearest", align_corners=False)
+    gain = 1 - _LARGEST_ZOOM * draw[3].abs()[:, None, None, None]
+    return (moved + 1) * gain - 1, kept[:, 0].long()
