@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 .PHONY: help setup demo test check clean
 
 help:
-	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -e '/^$$/q' -e 's/^# //' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP)
 

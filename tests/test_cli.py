@@ -330,7 +330,7 @@ def test_the_bare_command_and_help_and_version(capsys: pytest.CaptureFixture[str
 
 
 CALLS = [
-    ("demo", "demo --out d", {"out": Path("d"), "seed": 0}),
+    ("demo", "demo --out d", {"out": Path("d")}),
     (
         "prepare",
         "prepare folder r --out c --size 64 --field-mm 150 --set a=1 --set b=2",
@@ -344,12 +344,18 @@ CALLS = [
     ("sample", "sample r --out s --like c", {"run": Path("r"), "n": None, "like": Path("c"), "batch": 256}),
     (
         "evaluate",
-        "evaluate a b --out e --metrics frechet,kid --weights inception=w.pth --seeds 5",
-        {"metrics": ["frechet", "kid"], "extractors": None, "seeds": 5, "weights": {"inception": Path("w.pth")}},
+        "evaluate a b --out e --metrics frechet,kid --weights inception=w.pth --seeds 5 --jobs j",
+        {
+            "jobs": Path("j"),
+            "metrics": ["frechet", "kid"],
+            "extractors": None,
+            "seeds": 5,
+            "weights": {"inception": Path("w.pth")},
+        },
     ),
     ("report", "report e f --out r.html --show-real", {"evals": [Path("e"), Path("f")], "show_real": True}),
     (
-        "studies.compare",
+        "studies.compare:study",
         "study compare c --out s --generators flow,hinge --seeds 5 --images-seen 50k",
         {"cohort": Path("c"), "generators": ["flow", "hinge"], "seeds": 5, "images_seen": 50_000},
     ),
@@ -360,8 +366,8 @@ CALLS = [
 def test_a_verb_calls_the_function_of_its_name(
     module: str, command: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = importlib.import_module(f"synthcohort.{module}")
-    name = module.rpartition(".")[2]
+    module, _, name = module.partition(":")
+    home, name = importlib.import_module(f"synthcohort.{module}"), name or module
     function = getattr(home, name)
     double = create_autospec(function)
     monkeypatch.setattr(home, name, double)
@@ -392,7 +398,8 @@ def test_every_failure_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("synthcohort.describe.describe", create_autospec(lambda path: {}, side_effect=error))
+    home = importlib.import_module("synthcohort.describe")
+    monkeypatch.setattr(home, "describe", create_autospec(home.describe, side_effect=error))
     assert cli.main(["describe", "c"]) == status
     err = capsys.readouterr().err
     assert part in err

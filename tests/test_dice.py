@@ -30,7 +30,9 @@ def test_slices_of_a_group_are_pooled():
 
 def test_the_rule_for_empty_masks():
     empty = np.zeros((12, 12), np.uint8)
-    _, table = dice.dice_table(np.stack([empty, empty, square(1)]), np.stack([empty, square(1), empty]), np.arange(3), [1])
+    _, table = dice.dice_table(
+        np.stack([empty, empty, square(1)]), np.stack([empty, square(1), empty]), np.arange(3), [1]
+    )
     assert np.isnan(table[0, 0])  # both empty: not counted
     assert table[1:].tolist() == [[0.0], [0.0]]  # one empty
 

@@ -20,8 +20,9 @@ PACKAGE = Path(synthcohort.__file__).parent
 # Lowest first. A module imports modules of earlier rows only, and private files of its own folder.
 ROWS = (
     ("errors", "types"),
-    ("plugins", "runs", "progress", "layouts", "statistics", "pictures"),
-    ("cohort", "nets"),
+    ("plugins", "runs", "progress", "devices", "layouts", "statistics", "pictures"),
+    ("cohort",),
+    ("nets",),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),
     ("prepare", "train", "describe"),
     ("sample",),

@@ -15,7 +15,7 @@ SIDE, SLICES = 64, 6
 
 
 def anatomy(patients, first_patient=0):
-    """Images that share their build and differ by patient: a common shape plus a patient's own, slowly changing slices."""
+    """Images of one build that differ by patient: a common shape plus the patient's own, slowly changing slices."""
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     common = 90 * (x**2 + 1.5 * y**2 < 0.6) + 60 * ((x - 0.2) ** 2 + y**2 < 0.1)
     images = []
@@ -36,7 +36,8 @@ def as_pixels(images, patients):
 @pytest.fixture(scope="module")
 def cohort():
     train, reference = anatomy(60), anatomy(20, 60)
-    return train[0], as_pixels(*train), as_pixels(*reference)
+    sides = as_pixels(*train), as_pixels(*reference)
+    return train[0], *sides, nearest.calibrate(*sides)
 
 
 DISTORTIONS = {
@@ -53,21 +54,21 @@ DISTORTIONS = {
 class TestPlantedCopies:
     @pytest.mark.parametrize("name", DISTORTIONS)
     def test_found_at_their_place(self, cohort, name):
-        images, train, reference = cohort
+        images, train, reference, calibration = cohort
         chosen = np.arange(3, len(images), 7)
         subject = as_pixels(np.stack([DISTORTIONS[name](images[i]) for i in chosen]), np.arange(len(chosen)))
-        found = nearest.verdicts(train, subject, reference)
+        found = nearest.verdicts(train, subject, reference, calibration=calibration)
         assert found.copy.mean() >= 0.95
         assert (train.patients[found.nearest] == train.patients[chosen])[found.copy].all()
 
     def test_other_patients_are_not_copies(self, cohort):
-        _, train, reference = cohort
+        _, train, reference, calibration = cohort
         others = as_pixels(*anatomy(40, 80))
         # 240 images at 1 in 481 each; slices of a patient go together, so leave room for one patient.
-        assert nearest.verdicts(train, others, reference).copy.sum() <= SLICES
+        assert nearest.verdicts(train, others, reference, calibration=calibration).copy.sum() <= SLICES
 
     def test_shifts_need_the_refinement(self, cohort, monkeypatch):
-        images, train, _ = cohort
+        images, train, _, _ = cohort
         moved = as_pixels(np.roll(images[:30], 2, axis=3), np.arange(30))
         refined = nearest._Gallery(train.values).nearest(moved.values)[1]
         plain = np.einsum("ij,ij->i", *(side.values[:30].reshape(30, -1) for side in (train, moved)))
@@ -146,7 +147,7 @@ class TestCalibration:
 
 class TestRefusals:
     def test_another_space(self, cohort):
-        _, train, reference = cohort
+        _, train, reference, _ = cohort
         with pytest.raises(Mismatch, match="one extractor"):
             nearest.verdicts(train, Features(np.ones((2, 5)), np.arange(2), "toy"), reference)
 

@@ -101,9 +101,7 @@ class TestBootstrap:
 
 
 class TestClopperPearson:
-    @pytest.mark.parametrize(
-        ("count", "total"), [(0, 10_000), (3, 50), (25, 50), (50, 50), (1, 1)]
-    )
+    @pytest.mark.parametrize(("count", "total"), [(0, 10_000), (3, 50), (25, 50), (50, 50), (1, 1)])
     def test_agrees_with_scipy(self, count, total):
         expected = stats.binomtest(count, total).proportion_ci(method="exact")
         assert st.clopper_pearson(count, total) == pytest.approx((expected.low, expected.high), abs=1e-12)

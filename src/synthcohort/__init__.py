@@ -6,11 +6,16 @@ Every verb of the command line is a function here. Importing the package loads n
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cohort import Cohort as Cohort
     from .cohort import verify as verify
+    from .demo import demo as demo
+    from .describe import describe as describe
+    from .doctor import doctor as doctor
     from .evaluate import evaluate as evaluate
     from .prepare import prepare as prepare
     from .report import report as report
@@ -19,15 +24,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Cohort": "cohort",
-    "evaluate": "evaluate",
-    "prepare": "prepare",
-    "report": "report",
-    "sample": "sample",
-    "train": "train",
-    "verify": "cohort",
-}
+_VERBS = ("demo", "describe", "doctor", "evaluate", "prepare", "report", "sample", "train")
+_HOMES = {"Cohort": "cohort", "verify": "cohort", **{verb: verb for verb in _VERBS}}
 __all__ = sorted([*_HOMES, "__version__"])
 
 
@@ -35,3 +33,14 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'synthcohort' has no attribute '{name}'")
     return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+class _Package(ModuleType):
+    """Keeps `synthcohort.train` the function: importing the module train would put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _VERBS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -73,7 +73,6 @@ def conform(record: Record, rules: Rules, facts: Facts) -> tuple[Array, Array | 
     Raises:
         BadSource: `field_mm` is asked for and the spacing is unknown.
     """
-    height, width = record.image.shape[1:]
     sides = _sides(record, rules)
     unit = _to_unit(_square(record.image, sides, fill=_limits(record, rules)[0]), *_limits(record, rules))
     image = _quantise(np.stack([_resize(channel, rules.size) for channel in unit]), facts)
@@ -124,7 +123,7 @@ def _overlap(have: int, want: int) -> tuple[slice, slice]:
 def _to_unit(image: Array, low: float, high: float) -> Array:
     if high <= low:
         return np.zeros(image.shape, np.float32)
-    return np.clip((image.astype(np.float32) - low) / (high - low), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((image.astype(np.float32) - low) / (high - low), 0, 1), dtype=np.float32)
 
 
 def _resize(channel: Array, size: int) -> Array:

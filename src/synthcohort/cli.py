@@ -36,6 +36,9 @@ Out = Annotated[Path, typer.Option("--out", help="What to write; must not exist,
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Weights = Annotated[
+    list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="An extractor's weights; repeatable.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
@@ -52,11 +55,11 @@ def _root(
 
 
 @app.command()
-def demo(out: Out = Path("demo"), seed: Seed = 0) -> None:
+def demo(out: Out = Path("demo")) -> None:
     """Go from a phantom to a report card, in minutes on two CPU cores."""
     from .demo import demo
 
-    typer.echo(demo(out=out, seed=seed))
+    typer.echo(demo(out=out))
 
 
 @app.command()
@@ -181,10 +184,10 @@ def evaluate(
     extractors: Annotated[str, typer.Option(help="Names, with commas between.")] = "",
     tasks: Annotated[str, typer.Option(help="Names, with commas between.")] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How often each task is fitted.")] = 3,
-    weights: Annotated[
-        list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="An extractor's weights; repeatable.")
-    ] = None,
+    weights: Weights = None,
+    jobs: Annotated[Path | None, typer.Option("--jobs", help="Share fits between evaluations in this folder.")] = None,
     seed: Seed = 0,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Score a synthetic cohort against the real one.
@@ -203,7 +206,9 @@ def evaluate(
         tasks=names(tasks),
         seeds=seeds,
         weights=found,
+        jobs=jobs,
         seed=seed,
+        options=settings or (),
     )
     _print_json([score.to_json() for score in scores]) if as_json else typer.echo(out)
 
@@ -227,15 +232,32 @@ def study_compare(
     generators: Annotated[str, typer.Option("--generators", help="Names, with commas between.")],
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Whole pipelines per generator.")] = 3,
     images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k.")] = "200k",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 64,
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    device: Device = "auto",
+    weights: Weights = None,
+    settings: Settings = None,
 ) -> None:
     """Compare generators on one cohort over several seeds.
 
     Finished parts are not run again.
     """
-    seen = count(images_seen, "--images-seen")
-    from .studies.compare import compare
+    seen, found = count(images_seen, "--images-seen"), files(weights or (), "--weights")
+    from .studies.compare import study
 
-    typer.echo(compare(cohort, generators=names(generators) or [], seeds=seeds, out=out, images_seen=seen))
+    folder = study(
+        cohort,
+        generators=names(generators) or [],
+        out=out,
+        seeds=seeds,
+        images_seen=seen,
+        batch=batch,
+        precision=precision,
+        device=device,
+        weights=found,
+        options=settings or (),
+    )
+    typer.echo(folder)
 
 
 @app.command("list")

@@ -167,7 +167,9 @@ def _parse_facts(content: Any, path: Path) -> Facts:
         if missing:
             raise NotACohort("cohort.json must have its fields", f"{path} lacks '{missing[0]}'", _REMAKE)
         if content["schema"] != SCHEMA:
-            raise NotACohort(f"This version reads schema {SCHEMA}", f"{path} has {content['schema']}", "Prepare it again")
+            raise NotACohort(
+                f"This version reads schema {SCHEMA}", f"{path} has {content['schema']}", "Prepare it again"
+            )
         known = {name: content[name] for name in Facts.__dataclass_fields__ if name in content}
         for name in ("shape", "value_range", "mask_classes", "labels"):
             known[name] = tuple(known.get(name) or ())
@@ -203,9 +205,7 @@ def _shape_problems(cohort: Cohort) -> Iterator[str]:
         yield f"images.npy is {cohort.images.dtype}, expected {facts.dtype}"
     if (cohort.masks is None) != (not facts.mask_classes):
         yield "masks.npy and mask_classes must both be there, or neither"
-    if cohort.masks is not None and (
-        cohort.masks.shape != (count, *facts.shape[1:]) or cohort.masks.dtype != np.uint8
-    ):
+    if cohort.masks is not None and (cohort.masks.shape != (count, *facts.shape[1:]) or cohort.masks.dtype != np.uint8):
         yield f"masks.npy is {cohort.masks.dtype} {cohort.masks.shape}, expected uint8 {(count, *facts.shape[1:])}"
 
 
@@ -360,7 +360,7 @@ class _ArrayFile:
         self._file.write(b"\0" * _HEADER_BYTES)
 
     def append(self, array: Array) -> None:
-        assert array.shape == self._shape and array.dtype == self._dtype, f"{array.dtype} {array.shape}"
+        assert (array.shape, array.dtype) == (self._shape, self._dtype), f"{array.dtype} {array.shape}"
         self._file.write(np.ascontiguousarray(array).data)
         self._count += 1
 
@@ -387,7 +387,9 @@ def existing(out: Path, config: Mapping[str, Any]) -> Cohort | None:
         made = [step.get("fingerprint") for step in cohort.facts.history]
         if fingerprint(config) in made:
             return cohort
-    raise Mismatch("An existing output is reused only for the same command", str(out), "Choose another --out or remove it")
+    raise Mismatch(
+        "An existing output is reused only for the same command", str(out), "Choose another --out or remove it"
+    )
 
 
 __all__ = [

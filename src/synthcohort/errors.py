@@ -1,16 +1,16 @@
 """The error tree. Everything a user can cause is an `InputError`; it becomes one line and exit status 2.
 
-    SynthcohortError            exit status 1, one line
-    ├── InputError              exit status 2: rule, offender, next step
-    │   ├── UnknownName         no plugin of that name ("Did you mean ...?")
-    │   ├── BadOption           an option is unknown or of the wrong type
-    │   ├── BadSource           a download does not have the layout, or a file in it cannot be read
-    │   ├── NotACohort          the folder is no cohort, or a damaged one
-    │   ├── NotAnEvaluation     the folder is no EVAL, or a damaged one
-    │   ├── Mismatch            two things that may not be combined (other pixels, other config)
-    │   └── BadOutput           the output exists, cannot be written, or the disk is full
-    ├── MissingDependency       an optional package is absent; names the extra to install
-    └── Diverged                training produced a non-finite loss
+SynthcohortError            exit status 1, one line
+├── InputError              exit status 2: rule, offender, next step
+│   ├── UnknownName         no plugin of that name ("Did you mean ...?")
+│   ├── BadOption           an option is unknown or of the wrong type
+│   ├── BadSource           a download does not have the layout, or a file in it cannot be read
+│   ├── NotACohort          the folder is no cohort, or a damaged one
+│   ├── NotAnEvaluation     the folder is no EVAL, or a damaged one
+│   ├── Mismatch            two things that may not be combined (other pixels, other config)
+│   └── BadOutput           the output exists, cannot be written, or the disk is full
+├── MissingDependency       an optional package is absent; names the extra to install
+└── Diverged                training produced a non-finite loss
 """
 
 from __future__ import annotations

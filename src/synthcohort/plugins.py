@@ -28,7 +28,7 @@ KINDS = {
     "tasks": "Task",
     "extractors": "Extractor",
     "metrics": "score",
-    "studies": "Study",
+    "studies": "study",
     "formats": "export",
 }
 _EXTRAS = {"nibabel": "core", "ray": "ray", "umap": "umap", "faiss": "faiss"}
@@ -101,7 +101,7 @@ def options(plugin: Callable[..., Any], *, reserved: Iterable[str] = ()) -> dict
         plugin: A class or function whose keyword-only parameters with defaults are its options.
         reserved: Parameters that the caller sets itself.
     """
-    target = plugin.__init__ if inspect.isclass(plugin) else plugin  # type: ignore[misc]
+    target = plugin.__init__ if inspect.isclass(plugin) else plugin
     hints = typing.get_type_hints(target)
     return {
         name: Option(name, hints.get(name, type(parameter.default)), parameter.default)
@@ -168,8 +168,11 @@ def _as(kind: Any, value: Any) -> Any:
             return value
         raise ValueError
     if origin is tuple:
+        item = typing.get_args(kind)[0]
+        if isinstance(value, str) and item is str:  # names need no quotes: a,b
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         parts = json.loads(f"[{value}]") if isinstance(value, str) else list(value)
-        return tuple(_as(typing.get_args(kind)[0], part) for part in parts)
+        return tuple(_as(item, part) for part in parts)
     if kind is bool:
         return _as_bool(value)
     if kind is int and isinstance(value, float | bool):

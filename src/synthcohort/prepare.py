@@ -6,6 +6,7 @@ images are found, patients are split, and the samples are copied in their final 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,22 +82,35 @@ def prepare(
     if (finished := existing(out, config)) is not None:
         return finished
     facts = _facts(opened, out.name, source, rules, model)
-    key = cohort_key(out.name)
     records = track(_checked(opened.records(), facts), f"prepare {source}", total=_length(opened))
     first = next(records, None)
     if first is None:
         raise BadSource("A source holds at least one image", f"{root} has none", "Name another folder")
     facts = replace(facts, shape=_shape(first, rules, model))
-    with writing_cohort(out, facts, config, key) as writer:
-        spool = _Spool(writer.folder, facts, key)
-        for record in itertools.chain([first], records):
+    _write(out, facts, config, resolved, rules, itertools.chain([first], records))
+    return Cohort(out)
+
+
+def _write(
+    out: Path,
+    facts: Facts,
+    config: Mapping[str, Any],
+    options: Mapping[str, Any],
+    rules: _pixels.Rules,
+    records: Iterable[Record],
+) -> None:
+    key, seed = cohort_key(facts.name), config["seed"]
+    with (
+        writing_cohort(out, facts, config, key) as writer,
+        contextlib.closing(_Spool(writer.folder, facts, key)) as spool,
+    ):
+        for record in records:
             spool.add(record, rules)
-        splits, duplicates = spool.split(shares=shares, seed=seed)
-        step = _step(config, resolved, rules, duplicates, len(spool))
-        writer.facts = replace(facts, history=[step])
+        splits, duplicates = spool.split(shares=config["shares"], seed=seed)
+        # Only now is it known how many images there were.
+        writer.facts = replace(facts, history=[_step(config, options, rules, duplicates, len(spool))])
         spool.write(writer, splits, seed=seed)
         writer.finish()
-    return Cohort(out)
 
 
 def _check_numbers(size: int, field_mm: float | None, shares: Sequence[float]) -> None:
@@ -110,11 +124,12 @@ def _check_numbers(size: int, field_mm: float | None, shares: Sequence[float]) -
 
 def _listing_sha256(root: Path, out: Path) -> str:
     """Return a cheap digest of what the download holds: relative names and sizes, and the content of small texts."""
+    root, out = root.resolve(), out.resolve()
     listing = []
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
         # An output inside the download must not change what the download is.
-        ours = any(p == out or p.name.startswith(f"{out.name}.partial-") for p in [path, *path.parents])
+        ours = any(p.parent == out.parent and p.name.split(".partial-")[0] == out.name for p in [path, *path.parents])
         if ours or any(part.startswith(".") for part in relative.parts) or not path.is_file():
             continue
         size = path.stat().st_size
@@ -159,7 +174,8 @@ def _shape(first: Record, rules: _pixels.Rules, model: Facts | None) -> tuple[in
 
 def _checked(records: Iterator[Record], facts: Facts) -> Iterator[Record]:
     """Yield the records that fit together; what one source promises is checked once, here, for all of them."""
-    channels, seen = None, set()
+    channels = 0
+    seen: set[tuple[str, str, int]] = set()
     for record in records:
         place = (record.patient, record.group, record.slice_index)
         channels = channels or record.image.shape[0]
@@ -247,7 +263,7 @@ class _Spool:
     def write(self, writer: CohortWriter, splits: Mapping[str, str], *, seed: int) -> None:
         """Copy the samples group by group in an order that does not betray the source's, and remove the spool."""
         for file in self._files:
-            file.close()
+            file.flush()
         images = self._load(0, self.facts.shape, self.facts.dtype)
         masks = self._load(1, self.facts.shape[1:], "uint8") if self.facts.mask_classes else None
         places = {(e.patient, e.group): derive_seed(seed, "order", e.patient, e.group) for e in self.entries}
@@ -258,6 +274,12 @@ class _Spool:
             writer.append(images[i], None if masks is None else masks[i], row)
         for path in self._paths:
             path.unlink()
+
+    def close(self) -> None:
+        """Close the files; what a full disk did not take has been reported by then."""
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.close()
 
     def _load(self, which: int, item: tuple[int, ...], dtype: str) -> Array:
         return np.memmap(self._paths[which], dtype=dtype, mode="r", shape=(len(self), *item))

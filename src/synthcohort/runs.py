@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 
+CHECKPOINT, WEIGHTS, LOG = "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
+
 
 def canonical_json(value: Any) -> str:
     """Return a value as the one JSON text that stands for it (sorted keys, no spaces, no NaN)."""
@@ -156,7 +158,9 @@ def open_run(out: Path, config: Config) -> Path:
     if path.exists():
         stored = read_run(out)["config"]
         if canonical_json(stored) != canonical_json(config):
-            raise Mismatch("A run folder belongs to one config", _difference(stored, config, out), "Choose another --out")
+            raise Mismatch(
+                "A run folder belongs to one config", _difference(stored, config, out), "Choose another --out"
+            )
         return out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadOutput("A run folder is new, empty or of the same run", str(out), "Choose another --out")
@@ -190,7 +194,9 @@ def read_run(out: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((out / "run.json").read_text(encoding="utf-8"))
         content["config"]["kind"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Mismatch("A run folder has a run.json", str(out), "Name a folder that `synthcohort train` made") from error
+        raise Mismatch(
+            "A run folder has a run.json", str(out), "Name a folder that `synthcohort train` made"
+        ) from error
     return content
 
 
@@ -244,7 +250,9 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], d
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         return tensors, json.loads(header["config"]), json.loads(header["facts"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise Mismatch("A weights file is a safetensors file of this tool", str(path), "Remove it to start over") from error
+        raise Mismatch(
+            "A weights file is a safetensors file of this tool", str(path), "Remove it to start over"
+        ) from error
 
 
 def versions() -> dict[str, str]:

@@ -15,10 +15,11 @@ import torch
 
 from . import plugins, runs
 from .cohort import Cohort, CohortWriter, Facts, existing, writing_cohort
+from .devices import choose_device
 from .errors import BadOption, Mismatch, writing
-from .nets.generator import Generator, Streams
+from .nets.generator import RESERVED, Generator, Streams, build
 from .progress import Progress, say
-from .train import LOG, RESERVED, WEIGHTS, build, choose_device
+from .runs import LOG, WEIGHTS
 from .types import SPLITS, Array, Condition, from_unit_range
 
 CHUNK_PIXELS = 1 << 18
@@ -100,7 +101,9 @@ def load_generator(run: Path, device: torch.device) -> tuple[Generator, dict[str
     """
     content = runs.read_run(run)
     if not (run / WEIGHTS).exists():
-        raise Mismatch("Only a finished run can be sampled", run.name, "Run the same `train` command again to finish it")
+        raise Mismatch(
+            "Only a finished run can be sampled", run.name, "Run the same `train` command again to finish it"
+        )
     tensors, config, stored = runs.load_tensors(run / WEIGHTS)
     if runs.canonical_json(config) != runs.canonical_json(content["config"]):
         raise Mismatch("Weights belong to their run", run.name, "Train it again")
@@ -141,9 +144,7 @@ def _splits(n: int | None, like: Path | str | None, trained: Mapping[str, Any]) 
     return [split for split in SPLITS if split != "reference" for _ in range(int(counts.get(split, 0)))]
 
 
-def _facts(
-    trained: Mapping[str, Any], config: Mapping[str, Any], model: Generator, step: Mapping[str, Any]
-) -> Facts:
+def _facts(trained: Mapping[str, Any], config: Mapping[str, Any], model: Generator, step: Mapping[str, Any]) -> Facts:
     name = f"{config['generator']} of {trained['name']}"
     kept = {**_tuples(trained), "name": name, "source": f"generator {config['generator']}"}
     made_by = {**config, "fingerprint": runs.fingerprint(config), "trained_on": trained["training_counts"]}

@@ -5,8 +5,8 @@ independent. Distances between sets (Frechet, KID, nearest neighbours) are biase
 delete-a-group jackknife, which repeats none; means over patients (Dice, AUC) get a cluster bootstrap.
 
 Sources: Busing, Meijer, van der Leeden 1999 (jackknife with unequal groups, doi:10.1023/A:1008800423698); Field and
-Welsh 2007 (bootstrapping clustered data); Owen 2007, "The pigeonhole bootstrap" (arXiv:math/0607340; crossed seeds
-and patients); Clopper and Pearson 1934.
+Welsh 2007 (bootstrapping clustered data); Owen 2007, "The pigeonhole bootstrap" (Ann. Appl. Stat. 1:386;
+crossed seeds and patients); Clopper and Pearson 1934.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def patient_groups(patients: Array, *, seed: int, groups: int = JACKKNIFE_GROUPS
 
 
 def jackknife_variance(value: float, without: Sequence[float] | Floats, sizes: Sequence[int] | Rows) -> Variance:
-    """Return the delete-a-group jackknife variance (Busing et al. 1999, eq. 8-10).
+    """Return the delete-a-group jackknife variance (Busing et al. 1999).
 
     Args:
         value: The statistic on all rows.

@@ -12,8 +12,8 @@ import torch
 
 from .. import runs
 from ..cohort import Facts
+from ..devices import choose_device
 from ..errors import writing
-from ..train import choose_device
 from ._sets import ImageSet
 
 
@@ -82,8 +82,6 @@ class Jobs:
 
     def _new(self) -> Any:
         facts = self._facts
-        task = self._plugin(
-            shape=facts.shape, mask_classes=facts.mask_classes, labels=facts.labels, **self._options
-        )
+        task = self._plugin(shape=facts.shape, mask_classes=facts.mask_classes, labels=facts.labels, **self._options)
         device: torch.device = choose_device("auto")
         return task.to(device)

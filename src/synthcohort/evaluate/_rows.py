@@ -223,4 +223,5 @@ def verdict_table(sample_ids: Sequence[str], train_ids: Sequence[str], verdicts:
         table[f"nearest_{space}"] = np.asarray(train_ids, dtype=object)[found.nearest]
         table[f"similarity_{space}"] = np.asarray(found.similarity, np.float64)
     judged = verdicts[PIXELS].copy if PIXELS in verdicts else [None] * len(sample_ids)
-    return pd.DataFrame({**table, "copy": pd.array(judged, dtype="boolean")})
+    result: pd.DataFrame = pd.DataFrame({**table, "copy": pd.array(judged, dtype="boolean")})
+    return result

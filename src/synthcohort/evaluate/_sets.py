@@ -207,4 +207,3 @@ def _sampled(model: Any, count: int, *, seed: int) -> Iterator[tuple[Array, Arra
             made = model.sample(Condition(_CHUNK, first=first), streams)
         masks = np.empty(0) if made.masks is None else made.masks.cpu().numpy().astype(np.uint8)
         yield made.images.float().cpu().numpy(), masks
-

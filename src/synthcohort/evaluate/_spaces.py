@@ -64,31 +64,32 @@ class FeatureCache:
 
 
 def chosen(
-    names: Sequence[str] | None, weights: Mapping[str, Path], *, masks: bool
+    names: Sequence[str] | None, weights: Mapping[str, Path], *, task: bool
 ) -> tuple[dict[str, Any], bool, list[str]]:
     """Return the extractors that have weights by name, whether the task space is used, and which were skipped.
 
     Args:
         names: What the user asked for; None for the task space and every extractor whose weights are given.
         weights: Extractor -> file.
-        masks: Whether the cohorts have masks, without which there is no task space.
+        task: Whether a task is fitted, without which there is no task space.
 
     Raises:
         UnknownName: There is no such extractor.
-        InputError: Weights are missing, or given for an extractor that is not used, or "task" is asked without masks.
+        InputError: Weights are missing, or given for an extractor that is not used, or "task" is asked without a task.
     """
     known = [name for name in plugins.names("extractors") if name != PIXELS]
     for name in weights:
         plugins.find("extractors", name)
     if names is None:
-        used, task = [name for name in known if name in weights], masks
-        used += [name for name in weights if name not in known and name != PIXELS]
+        used, task_space = [name for name in dict.fromkeys((*known, *weights)) if name in weights], task
     else:
-        used, task = [name for name in names if name not in (TASK, PIXELS)], TASK in names
+        used, task_space = [name for name in names if name not in (TASK, PIXELS)], TASK in names
     idle = [name for name in weights if name not in used]
     if idle:
-        raise BadOption("Weights are given for an extractor that is used", f"'{idle[0]}' is not", "Name it in --extractors")
-    if task and not masks:
-        raise InputError("The task space needs masks", "the cohorts have none", "Leave task out of --extractors")
+        raise BadOption(
+            "Weights are given for an extractor that is used", f"'{idle[0]}' is not", "Name it in --extractors"
+        )
+    if task_space and not task:
+        raise InputError("The task space needs a task", "no task is fitted here", "Leave task out of --extractors")
     found = {name: plugins.find("extractors", name)(weights=weights.get(name)) for name in used}
-    return found, task, [name for name in known if name not in used] if names is None else []
+    return found, task_space, [name for name in known if name not in used] if names is None else []

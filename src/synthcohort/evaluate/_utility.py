@@ -7,8 +7,8 @@ no volume: arms tested on them are scored per slice only, and each image is its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..metrics.dice import dice_table
 from ..progress import Progress
 from ..runs import derive_seed
 from ..statistics import hierarchical_bootstrap, percentile_interval
-from ..types import Role, Value
+from ..types import Better, Role, Value
 from ._jobs import Fitted, Jobs
 from ._rows import GAUSSIAN, REAL, Rows
 from ._sets import Amounts, ImageSet
@@ -27,6 +27,9 @@ Floats = npt.NDArray[np.float64]
 SYNTHETIC = "synthetic"
 VOLUME, SLICE = "dice_volume", "dice_slice"
 DRAWS = 2000
+
+Fits = dict[str, list[Fitted]]
+"""Arm -> one fit a learner seed."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,23 @@ class Tally:
         overall = _finite_mean(per_class, axis=1)
         return np.append(_finite_mean(per_class, axis=0), _finite_mean(overall, axis=0))
 
+    @property
+    def everything(self) -> Floats:
+        """Return `mean` over all seeds and patients."""
+        return self.mean(slice(None), slice(None))
+
+    @property
+    def overall(self) -> float:
+        """Return the mean over all classes, seeds and patients."""
+        return float(self.everything[-1])
+
 
 def _finite_mean(values: Floats, *, axis: int) -> Floats:
     finite = np.isfinite(values)
     counts = finite.sum(axis=axis)
     total = np.where(finite, values, 0.0).sum(axis=axis)
-    return np.divide(total, counts, out=np.full(np.shape(total), np.nan), where=counts > 0)
+    mean: Floats = np.divide(total, counts, out=np.full(np.shape(total), np.nan), where=counts > 0)
+    return mean
 
 
 def tally(truth: ImageSet, predictions: Sequence[npt.NDArray[np.uint8]], classes: int, *, volumes: bool) -> Tally:
@@ -94,9 +108,6 @@ def fit_arms(jobs: Jobs, amounts: Amounts, real_val: ImageSet, gaussian: ImageSe
     return fits
 
 
-Fits = dict[str, list[Fitted]]
-
-
 @dataclass(frozen=True)
 class Tested:
     """One arm: fits of one kind, tested on one set.
@@ -108,6 +119,7 @@ class Tested:
         trained: Images each fit was trained on.
         tested: Images it was tested on.
         tallies: dice_volume and dice_slice, or the latter only.
+        draws: Of each tally, (draws, K + 1) Dice for drawn seeds and patients.
         seconds: What the fits took.
     """
 
@@ -117,18 +129,27 @@ class Tested:
     trained: int
     tested: int
     tallies: Mapping[str, Tally]
+    draws: Mapping[str, Floats]
     seconds: float
 
 
-def test_arm(
-    fits: Sequence[Fitted], on: ImageSet, value_range: tuple[float, float], classes: int, *, volumes: bool, **row: Any
+def tested_arm(
+    fits: Sequence[Fitted],
+    on: ImageSet,
+    value_range: tuple[float, float],
+    classes: int,
+    *,
+    volumes: bool,
+    seed: int,
+    **row: Any,
 ) -> Tested:
     """Return an arm's Dice sums; `row` holds its arm, role, subject and number of training images."""
     predictions = [fit.task.predict(on.images, value_range) for fit in fits]
     tallies = {SLICE: tally(on, predictions, classes, volumes=False)}
     if volumes:
         tallies = {VOLUME: tally(on, predictions, classes, volumes=True), **tallies}
-    return Tested(tested=len(on), tallies=tallies, seconds=sum(fit.seconds for fit in fits), **row)
+    draws = {metric: _draws(each, seed) for metric, each in tallies.items()}
+    return Tested(tested=len(on), tallies=tallies, draws=draws, seconds=sum(fit.seconds for fit in fits), **row)
 
 
 def add_utility(rows: Rows, task: str, family: str, arms: Sequence[Tested], labels: Sequence[str]) -> None:
@@ -144,47 +165,62 @@ def add_utility(rows: Rows, task: str, family: str, arms: Sequence[Tested], labe
     for metric in arms[0].tallies:
         for place, label in enumerate([*labels, "mean"]):
             for tested in arms:
-                value = _value(metric, label, tested.tallies[metric], place, rows.seed)
+                value = _value(metric, label, tested, place)
                 _add(rows, value, task, family, tested)
+
+
+def _ratio(own: Any, other: Any) -> Any:
+    return own / other
+
+
+def _gap(own: Any, other: Any) -> Any:
+    return other - own
+
+
+_CONTRASTS: tuple[tuple[str, Better, Callable[[Any, Any], Any]], ...] = (
+    ("dice_ratio", "higher", _ratio),
+    ("dice_gap", "lower", _gap),
+)
 
 
 def add_contrasts(rows: Rows, task: str, arms: Sequence[Tested]) -> None:
     """Add dice_ratio and dice_gap of every arm against real->real, paired by learner seed and test patient."""
-    tallies = {tested.role: tested.tallies[VOLUME] for tested in arms}
-    real = tallies["ceiling"]
-    contrasts = (("dice_ratio", "higher", lambda own, other: own / other), ("dice_gap", "lower", lambda own, other: other - own))
-    for metric, better, contrast in contrasts:
+    real = next(tested for tested in arms if tested.role == "ceiling")
+    for metric, better, contrast in _CONTRASTS:
         for tested in arms:
-            own = tallies[tested.role]
+            # Real against itself is exactly 1 and 0, also in draws where both are 0.
+            same = tested.role == "ceiling"
+            own, other = (1.0, 1.0) if same else (tested.tallies[VOLUME].overall, real.tallies[VOLUME].overall)
+            draws = (np.ones(DRAWS),) * 2 if same else (tested.draws[VOLUME][:, -1], real.draws[VOLUME][:, -1])
             with np.errstate(divide="ignore", invalid="ignore"):
-                value = contrast(own.mean(_all(own, 0), _all(own, 1))[-1], real.mean(_all(real, 0), _all(real, 1))[-1])
-                draws = contrast(_draws(own, -1, rows.seed), _draws(real, -1, rows.seed))
-            _add(rows, _with_interval(metric, "mean", float(value), draws, better), task, "train", tested)
+                value, spread = contrast(np.float64(own), np.float64(other)), contrast(*draws)
+            _add(rows, _with_interval(metric, "mean", float(value), spread, better), task, "train", tested)
 
 
-def _all(own: Tally, axis: int) -> Any:
-    return np.arange(own.sums.shape[axis])
+def _draws(own: Tally, seed: int) -> Floats:
+    """Return (draws, K + 1): what `Tally.mean` is for seeds and patients drawn with replacement."""
+    means: list[Floats] = []
 
+    def statistic(seeds: Any, patients: Any) -> float:
+        means.append(own.mean(seeds, patients))
+        return float(means[-1][-1])
 
-def _draws(own: Tally, place: int, seed: int) -> Floats:
     seeds, patients, _ = own.sums.shape
-    return hierarchical_bootstrap(
-        lambda s, p: float(own.mean(s, p)[place]),
-        np.arange(patients),
-        seeds=seeds,
-        seed=derive_seed(seed, "utility", patients),
-        draws=DRAWS,
+    hierarchical_bootstrap(
+        statistic, np.arange(patients), seeds=seeds, seed=derive_seed(seed, "utility", patients), draws=DRAWS
     )
+    return np.stack(means)
 
 
-def _value(metric: str, label: str, own: Tally, place: int, seed: int) -> Value:
-    value = own.mean(_all(own, 0), _all(own, 1))[place]
+def _value(metric: str, label: str, tested: Tested, place: int) -> Value:
+    value = tested.tallies[metric].everything[place]
     if not np.isfinite(value):
-        return Value(metric, None, better="higher", label=label, status="not_estimable", reason="no image has this class")
-    return _with_interval(metric, label, float(value), _draws(own, place, seed), "higher")
+        reason = "no image has this class"
+        return Value(metric, None, better="higher", label=label, status="not_estimable", reason=reason)
+    return _with_interval(metric, label, float(value), tested.draws[metric][:, place], "higher")
 
 
-def _with_interval(metric: str, label: str, value: float, draws: Floats, better: Any) -> Value:
+def _with_interval(metric: str, label: str, value: float, draws: Floats, better: Better) -> Value:
     if not np.isfinite(value):
         reason = "the network trained on real images finds nothing"
         return Value(metric, None, better=better, label=label, status="not_estimable", reason=reason)
@@ -207,3 +243,58 @@ def _add(rows: Rows, value: Value, task: str, family: str, tested: Tested) -> No
         n_synthetic=n_synthetic,
         seconds=tested.seconds,
     )
+
+
+def arms(
+    fits: Fits,
+    tests: Mapping[str, ImageSet],
+    amounts: Amounts,
+    value_range: tuple[float, float],
+    classes: int,
+    *,
+    subject: str,
+    seed: int,
+) -> dict[str, list[Tested]]:
+    """Return the arms of both comparisons, the subject first: what is trained on differs, or what is tested on.
+
+    Args:
+        fits: Of each arm.
+        tests: What real, synthetic and gaussian images are tested on.
+        amounts: What the arms were fitted on.
+        value_range: Lowest and highest legal pixel.
+        classes: Number of classes, background included.
+        subject: Name of the scored cohort.
+        seed: Decides the bootstrap draws.
+    """
+    trained = {REAL: len(amounts.real), SYNTHETIC: len(amounts.train), GAUSSIAN: len(amounts.train)}
+    roles: dict[str, tuple[Role, str]] = {
+        SYNTHETIC: ("subject", subject),
+        REAL: ("ceiling", REAL),
+        GAUSSIAN: ("bad", GAUSSIAN),
+    }
+
+    def tested(train: str, test: str, differs: str) -> Tested:
+        role, name = roles[differs]
+        return tested_arm(
+            fits[train],
+            tests[test],
+            value_range,
+            classes,
+            volumes=test == REAL,
+            seed=seed,
+            arm=f"{train}->{test}",
+            role=role,
+            subject=name,
+            trained=trained[train],
+        )
+
+    trains = [tested(each, REAL, each) for each in roles]
+    others = [replace(tested(REAL, each, each), seconds=0.0) for each in roles]
+    return {"train": trains, "test": others}
+
+
+def by_seed(tested: Tested) -> list[float | None]:
+    """Return the mean Dice per volume of each learner seed."""
+    own = tested.tallies[VOLUME]
+    values = [float(own.mean(np.array([number]), slice(None))[-1]) for number in range(len(own.sums))]
+    return [value if np.isfinite(value) else None for value in values]

@@ -162,6 +162,7 @@ class Network:
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], device: torch.device) -> None:
+        self.device = device
         self._folded = {name: _fold(tensors, name, device) for name, _, _ in _convolutions()}
 
     def features(self, rgb: torch.Tensor) -> torch.Tensor:

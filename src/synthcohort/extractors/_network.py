@@ -29,11 +29,6 @@ def as_rgb(images: Array, value_range: tuple[float, float], device: torch.device
     return torch.from_numpy(scaled).to(device).expand(-1, 3, -1, -1)
 
 
-def device_for_inference() -> torch.device:
-    """Return the CUDA device when there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def in_chunks(
     forward: Callable[[torch.Tensor], torch.Tensor],
     images: Array,

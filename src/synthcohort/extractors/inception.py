@@ -89,12 +89,12 @@ class Extractor:
         """
         from . import _network
 
-        device = _network.device_for_inference()
-        return _network.in_chunks(self._network.features, images, value_range, DIMENSIONS, device)
+        return _network.in_chunks(self._network.features, images, value_range, DIMENSIONS, self._network.device)
 
 
 def _network_of(tensors: dict[str, Any]) -> Network:
-    from . import _inception, _network
+    from ..devices import choose_device
+    from . import _inception
 
     if any(name.startswith("AuxLogits.") for name in tensors):
         raise InputError(
@@ -103,4 +103,4 @@ def _network_of(tensors: dict[str, Any]) -> Network:
             "Name pt_inception-2015-12-05-6726825d.pth",
         )
     _weights.check_shapes(tensors, _inception.shapes(), "the 2015 Inception network")
-    return _inception.Network(tensors, _network.device_for_inference())
+    return _inception.Network(tensors, choose_device("auto"))

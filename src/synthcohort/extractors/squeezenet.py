@@ -64,7 +64,7 @@ class Extractor:
         Raises:
             InputError: No weights were given, or they are not those of SqueezeNet 1.0.
         """
-        from . import _network
+        from ..devices import choose_device
 
         if weights is None:
             raise InputError(
@@ -72,7 +72,7 @@ class Extractor:
             )
         tensors, self._digest = _weights.read(Path(weights))
         _weights.check_shapes(tensors, shapes(), "SqueezeNet 1.0")
-        self._device = _network.device_for_inference()
+        self._device = choose_device("auto")
         self._tensors = {name: tensors[name].float().to(self._device) for name in shapes()}
         self.name = f"squeezenet-{self._digest[:8]}"
 

@@ -20,10 +20,10 @@ class Generator(StoredImages):
         """Return jittered training images."""
         images, masks = self.stored(rng.integers(len(self.images)))
         rows, columns = (self._reflected(side, rng.uniform()) for side in self.shape[1:])
-        each = torch.arange(condition.count, device=images.device)[:, None, None]
-        where = (rows[:, :, None], columns[:, None, :])
-        images = images.movedim(1, -1)[each, *where].movedim(-1, 1)
-        masks = None if masks is None else masks[each, *where]
+        each = torch.arange(condition.count, device=images.device)
+        where = (each[:, None, None], rows[:, :, None], columns[:, None, :])
+        images = images.movedim(1, -1)[where].movedim(-1, 1)
+        masks = None if masks is None else masks[where]
 
         gain, offset = (2 * rng.uniform(2, 1, 1, 1) - 1).unbind(1)
         unit = (images + 1) / 2 * (1 + GAIN * gain) + OFFSET * offset + NOISE * rng.normal(*self.shape)

@@ -1,7 +1,7 @@
 """Adversarial generators over one shared convolutional generator and critic: only the objective differs.
 
-Networks: Radford, Metz, Chintala 2016 (arXiv 1511.06434), as 4x4 kernels with stride 2 and padding 1; one more stage per
-doubling of the side, as in Arjovsky, Chintala, Bottou 2017. A new objective is one `Objective` and one subclass.
+Networks: Radford, Metz, Chintala 2016 (arXiv 1511.06434), as 4x4 kernels with stride 2 and padding 1; one more stage
+per doubling of the side, as in Arjovsky, Chintala, Bottou 2017. A new objective is one `Objective` and one subclass.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import relu, softplus
 
 from ..errors import InputError
 from ..nets.generator import Generator, Streams
@@ -32,8 +32,8 @@ class Objective:
     Attributes:
         critic: (scores of real, scores of fake) -> scalar loss.
         generator: Scores of fake -> scalar loss.
-        generator_lr: Learning rate of the generator.
-        critic_lr: Learning rate of the critic.
+        generator_learning_rate: Learning rate of the generator.
+        critic_learning_rate: Learning rate of the critic.
         optimiser: Makes an optimiser from parameters and a learning rate.
         critic_steps: Critic steps per generator step.
         critic_norm: Normalisation in the critic. A penalty on per-sample gradients rules out "batch".
@@ -41,8 +41,8 @@ class Objective:
 
     critic: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
-    generator_lr: float
-    critic_lr: float
+    generator_learning_rate: float
+    critic_learning_rate: float
     optimiser: Callable[[nn.Module, float], torch.optim.Optimizer]
     critic_steps: int = 1
     critic_norm: CriticNorm = "batch"
@@ -66,8 +66,8 @@ class DCGAN(Generator):
         mask_classes: Class names; masks are generated as one-hot channels beside the image.
         filters: Channels at half the full side; they double with each halving, up to 512.
         latent: Length of the latent vector.
-        generator_lr: Learning rate of the generator; None takes the objective's.
-        critic_lr: Learning rate of the critic; None takes the objective's.
+        generator_learning_rate: Learning rate of the generator; None takes the objective's.
+        critic_learning_rate: Learning rate of the critic; None takes the objective's.
         critic_steps: Critic steps per generator step; None takes the objective's.
         critic_norm: "batch", "layer" or "none"; None takes the objective's.
 
@@ -76,10 +76,10 @@ class DCGAN(Generator):
     """
 
     objective: ClassVar[Objective] = Objective(
-        critic=lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean(),
-        generator=lambda fake: F.softplus(-fake).mean(),
-        generator_lr=2e-4,
-        critic_lr=2e-4,
+        critic=lambda real, fake: softplus(-real).mean() + softplus(fake).mean(),
+        generator=lambda fake: softplus(-fake).mean(),
+        generator_learning_rate=2e-4,
+        critic_learning_rate=2e-4,
         optimiser=adam(0.5, 0.999),
     )
 
@@ -91,16 +91,20 @@ class DCGAN(Generator):
         mask_classes: Sequence[str],
         filters: int = 64,
         latent: int = 128,
-        generator_lr: float | None = None,
-        critic_lr: float | None = None,
+        generator_learning_rate: float | None = None,
+        critic_learning_rate: float | None = None,
         critic_steps: int | None = None,
         critic_norm: CriticNorm | None = None,
     ) -> None:
         super().__init__(shape=shape, labels=labels, mask_classes=mask_classes)
         widths = channel_widths(shape, filters)
         self.latent = latent
-        self.generator_lr = self.objective.generator_lr if generator_lr is None else generator_lr
-        self.critic_lr = self.objective.critic_lr if critic_lr is None else critic_lr
+        self.generator_learning_rate = (
+            self.objective.generator_learning_rate if generator_learning_rate is None else generator_learning_rate
+        )
+        self.critic_learning_rate = (
+            self.objective.critic_learning_rate if critic_learning_rate is None else critic_learning_rate
+        )
         self.critic_steps = self.objective.critic_steps if critic_steps is None else critic_steps
         self.generator = generator_network(latent, widths, self.channels)
         self.critic = critic_network(self.channels, widths[::-1], critic_norm or self.objective.critic_norm)
@@ -110,7 +114,10 @@ class DCGAN(Generator):
     def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Return the optimisers "critic" and "generator"."""
         make = self.objective.optimiser
-        return {"critic": make(self.critic, self.critic_lr), "generator": make(self.generator, self.generator_lr)}
+        return {
+            "critic": make(self.critic, self.critic_learning_rate),
+            "generator": make(self.generator, self.generator_learning_rate),
+        }
 
     def averaged(self) -> Mapping[str, nn.Module]:
         """Return the generator network."""
@@ -127,7 +134,7 @@ class DCGAN(Generator):
         with torch.set_grad_enabled(generator_turn):
             fake = self.generator(latent)
 
-        # Two passes: batch statistics over real and fake together would tell the critic, and each image, which is which.
+        # Two passes: batch statistics over both together would let a real image's score depend on the fakes.
         loss = self.objective.critic(self._scores(real), self._scores(fake.detach()))
         update("critic", loss)
         losses: dict[str, float | Tensor] = {"critic": loss.detach()}
@@ -158,10 +165,10 @@ class Hinge(DCGAN):
     """Hinge GAN (Lim & Ye 2017) with the two learning rates and momenta of SAGAN (Zhang et al. 2019, section 4)."""
 
     objective: ClassVar[Objective] = Objective(
-        critic=lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+        critic=lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(),
         generator=lambda fake: -fake.mean(),
-        generator_lr=1e-4,
-        critic_lr=4e-4,
+        generator_learning_rate=1e-4,
+        critic_learning_rate=4e-4,
         optimiser=adam(0.0, 0.9),
     )
 
@@ -221,5 +228,6 @@ def initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
         nn.init.normal_(module.weight, 1.0, 0.02)
-    if isinstance(getattr(module, "bias", None), Tensor):
-        nn.init.zeros_(module.bias)
+    bias = getattr(module, "bias", None)
+    if bias is not None:
+        nn.init.zeros_(bias)

@@ -1,13 +1,14 @@
 """`flow`: rectified flow with a U-Net, images and masks jointly.
 
-Straight paths x_t = (1 - t) z + t x from noise z to data x, velocity v = x - z (Liu et al. 2022, arXiv:2209.03003, eq. 1;
-Lipman et al. 2022, arXiv:2210.02747). The network learns what a Gaussian of the data's spread cannot explain of v: the
+Straight paths x_t = (1 - t) z + t x from noise z to data x, velocity v = x - z (Liu et al. 2022, arXiv:2209.03003,
+eq. 1; Lipman et al. 2022, arXiv:2210.02747). The network learns what a Gaussian of the data's spread cannot explain of v: the
 preconditioning of Karras et al. 2022 (arXiv:2206.00364, table 1) written for this path. Times are logit-normal
 (Esser et al. 2024, arXiv:2403.03206, sec. 3.1).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -99,7 +100,7 @@ class Generator(Contract):
         """Return samples by Heun's method over `steps` intervals of the straight path."""
         x = rng.normal(self.channels, *self.shape[1:]).contiguous(memory_format=torch.channels_last)
         times = torch.linspace(0, 1, steps + 1).tolist()
-        for now, then in zip(times[:-1], times[1:], strict=True):
+        for now, then in itertools.pairwise(times):
             velocity = self.velocity(x, now)
             guess = x + (then - now) * velocity
             if then < 1:  # Heun's corrector; the last interval is Euler, as the target is reached there

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import mse_loss, pad
 
 from ..errors import InputError
 from ..nets.generator import Generator as _Contract
@@ -30,7 +30,7 @@ class Generator(_Contract):
         mask_classes: Class names; masks are reproduced as one-hot channels.
         code: Length of a code; where there are fewer than `code` + 1 images the rest of it is 0.
         hidden: Width of the hidden layer.
-        lr: Learning rate of Adam at the start; it falls to 0 along a cosine.
+        learning_rate: Learning rate of Adam at the start; it falls to 0 along a cosine.
     """
 
     CONTROL: ClassVar[bool] = True
@@ -45,10 +45,10 @@ class Generator(_Contract):
         mask_classes: Sequence[str],
         code: int = 512,
         hidden: int = 1024,
-        lr: float = 2e-3,
+        learning_rate: float = 2e-3,
     ) -> None:
         super().__init__(shape=shape, labels=labels, mask_classes=mask_classes)
-        self.code, self.lr = code, lr
+        self.code, self.learning_rate = code, learning_rate
         joint = (self.channels, *shape[1:])
         self.decoder = nn.Sequential(
             nn.Linear(code, hidden), nn.GELU(), nn.Linear(hidden, math.prod(joint)), nn.Unflatten(1, joint)
@@ -64,11 +64,11 @@ class Generator(_Contract):
         if len(images) < 2:
             raise InputError("The memoriser needs two images", f"there are {len(images)}", "Add training patients")
         scores = principal_components(joint_rows(self, images, masks), self.code).scores.astype(np.float32)
-        self.codes = F.pad(torch.from_numpy(scores), (0, self.code - scores.shape[1]))
+        self.codes = pad(torch.from_numpy(scores), (0, self.code - scores.shape[1]))
 
     def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Return the optimiser "decoder"."""
-        return {"decoder": torch.optim.Adam(self.decoder.parameters(), lr=self.lr, fused=True)}
+        return {"decoder": torch.optim.Adam(self.decoder.parameters(), lr=self.learning_rate, fused=True)}
 
     def averaged(self) -> Mapping[str, nn.Module]:
         """Return the decoder."""
@@ -76,10 +76,17 @@ class Generator(_Contract):
 
     def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
         """Make one least-squares step on image and mask channels."""
-        loss = F.mse_loss(self.decoder(self.codes[batch.positions]).float(), self.joint(batch))
-        update("decoder", loss, lr=self.lr * (1 + math.cos(math.pi * clock.fraction)) / 2)
+        loss = mse_loss(self.decoder(self.codes[batch.positions]).float(), self.joint(batch))
+        update("decoder", loss, lr=self.learning_rate * (1 + math.cos(math.pi * clock.fraction)) / 2)
         return {"reconstruction": loss.detach()}
 
-    def sample(self, condition: Condition, rng: Streams) -> Generated:
-        """Return reproductions of training images drawn at random."""
-        return self.separate(self.decoder(self.codes[rng.integers(len(self.codes))]))
+    def sample(self, condition: Condition, rng: Streams, *, code_noise: float = 0.0) -> Generated:
+        """Return reproductions of training images drawn at random.
+
+        Args:
+            condition: How many.
+            rng: One stream per sample.
+            code_noise: Standard deviation of noise added to the code, whose own is 1; between the images lies no image.
+        """
+        codes = self.codes[rng.integers(len(self.codes))]
+        return self.separate(self.decoder(codes + code_noise * rng.normal(self.code)))

@@ -107,4 +107,5 @@ def score(real: Features, synthetic: Features, *, seed: int) -> list[Value]:
         jackknife_variance(value, left_out, np.bincount(group)) for left_out, group in zip(without, groups, strict=True)
     ]
     interval = normal_interval(value, *parts)
-    return [Value("kid", value, interval.low, interval.high, better="lower")] if interval else []
+    assert interval is not None, "both sides have a variance"
+    return [Value("kid", value, interval.low, interval.high, better="lower")]

@@ -1,9 +1,9 @@
 """Improved precision and recall, density and coverage, by nearest-neighbour balls.
 
-Sources: Kynkaanniemi et al. 2019 (arXiv:1904.06991, eq. 1-2, k = 3) and Naeem et al. 2020 (arXiv:2002.09797, eq. 5-6,
-k = 5). A ball around an image reaches its k-th nearest neighbour in its own set. Higher is better. All four depend on n
-and k, so they are read beside the ceiling at the same n; precision and recall are inflated by outliers, and a set that
-copies the real images scores 1 on all.
+Sources: Kynkaanniemi et al. 2019 (arXiv:1904.06991, k = 3) and Naeem et al. 2020 (arXiv:2002.09797, k = 5). A ball
+around an image reaches its k-th nearest neighbour in its own set. Higher is better. All four depend on n and k, so
+they are read beside the ceiling at the same n; precision and recall are inflated by outliers, and a set that copies
+the real images scores 1 on precision, recall and coverage.
 
 Intervals are a delete-a-group jackknife over patients. Every leave-out is exact and comes from the same pass: each row
 keeps its nearest neighbours per group, so that leaving a group out is choosing among the others.

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from .. import plugins
+from ..cohort import Facts
+from ..errors import BadOption, InputError
 from ..types import Array, Batch, Clock, Condition, Generated, Update
+
+RESERVED = ("shape", "labels", "mask_classes")
+"""What the cohort decides; everything else in a generator's signature is an option."""
 
 
 class Streams:
@@ -117,6 +123,26 @@ class Generator(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         for name in self.fitted:
-            if prefix + name in state_dict:
-                self.register_buffer(name, torch.empty_like(state_dict[prefix + name]))
+            if prefix + name in state_dict and isinstance(buffer := getattr(self, name), Tensor):
+                self.register_buffer(name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+
+
+def build(name: str, facts: Facts, options: Mapping[str, Any], *, seed: int = 0) -> Generator:
+    """Return a generator for images of a cohort, its weights drawn from `seed`.
+
+    Raises:
+        BadOption: The options do not fit together or do not fit the images.
+    """
+    plugin = plugins.find("generators", name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model: Generator = plugin(
+                shape=facts.shape, labels=facts.labels, mask_classes=facts.mask_classes, **options
+            )
+        except (ValueError, RuntimeError, ZeroDivisionError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise BadOption(f"The options of {name} must fit {facts.shape} images", str(error), "See `list`") from error
+    return model

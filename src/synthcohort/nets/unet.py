@@ -60,7 +60,9 @@ class TimeUNet(nn.Module):
                 current = features
             if level:
                 self.up.append(Upsample(current))
-        self.leave = nn.Sequential(_norm(current), nn.SiLU(), _zero(nn.Conv2d(current, channels * patch**2, 3, padding=1)))
+        self.leave = nn.Sequential(
+            _norm(current), nn.SiLU(), _zero(nn.Conv2d(current, channels * patch**2, 3, padding=1))
+        )
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Return the network's output for `x` (B, C, H, W) at `time` (B,)."""

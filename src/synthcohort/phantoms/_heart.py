@@ -70,7 +70,7 @@ class Heart:
         inner, wall, ejection, right, ejection_right = (rng.normal(*pair) for pair in _GROUPS[group])
         septum = np.radians(164) + rng.normal(0, 0.45)
         body = float(np.clip(rng.normal(1, 0.08), 0.8, 1.25))
-        blood = float(np.clip(rng.normal(198, 38), 110, 265))
+        blood = float(np.clip(rng.normal(208, 30), 140, 270))
         diastole = cls(
             centre=(rng.normal(-6, 15), rng.normal(-2, 17)),
             tilt=(rng.normal(6, 6), rng.normal(2, 6)),
@@ -130,7 +130,9 @@ class Heart:
         centre_x = self.centre[0] + self.tilt[0] * (level - 0.5) + jitter[0]
         centre_y = self.centre[1] + self.tilt[1] * (level - 0.5) + jitter[1]
         part = canvas.part(window)
-        mask[:, window[0], window[1]] = self._paint(part, rng, (level - self.base) / (1 - self.base), centre_x, centre_y)
+        mask[:, window[0], window[1]] = self._paint(
+            part, rng, (level - self.base) / (1 - self.base), centre_x, centre_y
+        )
         return mask
 
     def _paint(self, canvas: Canvas, rng: np.random.Generator, level: Array, x: Array, y: Array) -> Array:
@@ -164,7 +166,7 @@ class Heart:
         along = np.clip(level, 0, 1)
         taper = np.sqrt(np.clip(1 - (along / 0.95) ** 2.6, 0, 1)) * np.where(level <= 1, 1, 0)
         taper_outer = np.sqrt(np.clip(1 - (along / 1.04) ** 3.2, 0, 1)) * np.where(level <= 1, 1, 0)
-        shape = np.float32(1)
+        shape: Array = np.ones((1, 1, 1), np.float32)
         for order, height, phase in self.waves:
             shape = shape + np.float32(height) * polar.wave(order, phase)
         thick = self.wall * (1 + self.uneven[0] * polar.wave(1, self.uneven[1]))
@@ -187,7 +189,8 @@ class Heart:
         polar = Polar(canvas.x, canvas.y, x + cos * away - sin * shift, y + sin * away + cos * shift)
         # An ellipse with a blunt third harmonic: the rounded triangle of a right ventricle.
         form = 1 / np.sqrt(
-            (0.5 + 0.5 * polar.wave(2, self.septum)) / reach**2 + (0.5 - 0.5 * polar.wave(2, self.septum)) / (1.28 * height) ** 2
+            (0.5 + 0.5 * polar.wave(2, self.septum)) / reach**2
+            + (0.5 - 0.5 * polar.wave(2, self.septum)) / (1.28 * height) ** 2
         )
         form = form * (1 + 0.09 * polar.wave(3, self.septum + np.pi / 3 + 0.4 * tip))
         edge = polar.radius - (size * taper).reshape(-1, 1, 1).astype(np.float32) * form

@@ -53,16 +53,22 @@ class Thorax:
         """Return a random chest."""
         turn = rng.normal(0, 0.22) + (rng.random() < 0.12) * rng.normal(0, 0.45)
         lean = rng.random()
-        half = (rng.normal(132, 12), rng.normal(158, 16))
+        half = (float(np.clip(rng.normal(136, 12), 118, 165)), float(np.clip(rng.normal(160, 14), 140, 190)))
         return cls(
             turn=float(turn),
             room_mm=(rng.uniform(3, 18), rng.uniform(12, 62)),
             half=half,
-            waves=tuple((k, rng.normal(0, 0.08 / k), rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5)),
+            waves=tuple((k, rng.normal(0, 0.06 / k), rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5)),
             fat_mm=6 + 30 * lean**2,
             muscle_mm=rng.uniform(7, 15),
             ribs=int(rng.integers(9, 16)),
-            diaphragm=(rng.normal(38, 9), rng.normal(0.05, 0.22), rng.normal(14, 10), rng.normal(-15, 25), rng.normal(14, 8)),
+            diaphragm=(
+                rng.normal(38, 9),
+                rng.normal(0.05, 0.22),
+                rng.normal(14, 10),
+                rng.normal(-15, 25),
+                rng.normal(14, 8),
+            ),
             liver=(rng.uniform(55, 100), rng.normal(15, 32)),
             spleen=(rng.normal(72, 14), rng.normal(72, 12), rng.uniform(15, 30), rng.uniform(12, 26)),
             spine=(rng.normal(62, 18), rng.normal(104, 14), rng.uniform(19, 25)) if rng.random() < 0.6 else None,
@@ -146,7 +152,7 @@ class Thorax:
         # The diaphragm's own muscle, and the fat on it.
         canvas.paint(inside(np.abs(deep - 2) - 1.2, 1.5) * inner, 45.0)
         if self.spine:
-            self._spine(canvas, rng, across, down)
+            self._spine(canvas, rng, across, down, inside(6 - cavity, 4.0))
 
     def _organs(
         self, canvas: Canvas, rng: np.random.Generator, across: Array, down: Array, deep: Array
@@ -168,14 +174,14 @@ class Thorax:
         tissue = self.liver[0] + 3 * fine + vessels * self.liver[0] * 1.1
         return water + liver * (tissue - water), fat * (1 - liver)
 
-    def _spine(self, canvas: Canvas, rng: np.random.Generator, across: Array, down: Array) -> None:
+    def _spine(self, canvas: Canvas, rng: np.random.Generator, across: Array, down: Array, within: Array) -> None:
         assert self.spine is not None
         x, y, radius = self.spine
-        body = inside(np.hypot((across - x) / 1.15, down - y) - radius, 2.5)[None]
         texture = canvas.noise(rng, 5, slices_alike=0.5)
-        canvas.paint(body, 60 + 8 * texture, 22.0)
-        canal = inside(np.hypot(across - x - 0.6 * radius, down - y - 1.25 * radius) - 8, 2.0)[None]
-        canvas.paint(canal, 170.0)
-        aorta = inside(np.hypot(across - x + 1.25 * radius, down - y + 0.8 * radius) - 10.5, 2.0)[None]
-        canvas.paint(inside(np.hypot(across - x + 1.25 * radius, down - y + 0.8 * radius) - 13, 2.0)[None], 45.0)
-        canvas.paint(aorta, 175 + 12 * texture)
+        body = inside(np.hypot((across - x) / 1.15, down - y) - radius, 2.5)
+        canvas.paint(body * within, 60 + 8 * texture, 22.0)
+        canal = inside(np.hypot(across - x - 0.6 * radius, down - y - 1.25 * radius) - 8, 2.0)
+        canvas.paint(canal * within, 170.0)
+        aorta = np.hypot(across - x + 1.25 * radius, down - y + 0.8 * radius)
+        canvas.paint(inside(aorta - 13, 2.0) * within, 45.0)
+        canvas.paint(inside(aorta - 10.5, 2.0) * within, 175 + 12 * texture)

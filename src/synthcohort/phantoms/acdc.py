@@ -85,10 +85,9 @@ def _coil(canvas: Canvas, rng: np.random.Generator) -> Array:
     direction, strength = rng.normal(-2.5, 0.5), rng.uniform(0.15, 0.6)
     along = (canvas.x[None, :] * np.cos(direction) + canvas.y[:, None] * np.sin(direction)) / 130
     smooth = canvas.part((slice(None), slice(None))).noise(rng, 120)[0]
-    return np.exp(strength * along + 0.08 * smooth).astype(np.float32)
+    return np.asarray(np.exp(strength * along + 0.08 * smooth), dtype=np.float32)
 
 
 def _write_nifti(path: Path, volume: Array, zooms: tuple[float, float, float]) -> None:
     image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), np.diag([*zooms, 1.0]))
-    image.header.set_zooms(zooms)
     nibabel.save(image, path)

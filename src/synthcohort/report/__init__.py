@@ -112,8 +112,9 @@ def _content(found: Sequence[Subject], figures: Sequence[str], *, show_real: boo
 def _subject_json(subject: Subject) -> dict[str, Any]:
     evaluation = subject.evaluation
     return {
-        "name": str(evaluation.synthetic["name"]),
+        "name": subject.name,
         "generator": evaluation.generator,
+        "seed": evaluation.seed,
         "provenance": str(evaluation.synthetic.get("provenance", "")),
         "modality": str(evaluation.real.get("modality", "")),
         "real_cohort": {"name": str(evaluation.real["name"]), "counts": suppressed_counts(evaluation.real)},

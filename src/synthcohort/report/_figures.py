@@ -186,21 +186,26 @@ def similarities(values: Mapping[str, Array], threshold: float | None) -> str:
         return _svg(figure)
 
 
-def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, axis: str) -> str:
-    """Return losses over training images seen.
+def curves(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], *, axis: str) -> str:
+    """Return losses over training images seen; curves of one name share a colour.
 
     Args:
-        series: Name -> (images seen, loss).
+        series: (name, images seen, loss) of each curve.
         axis: What the vertical axis shows.
     """
+    names = list(dict.fromkeys(name for name, _, _ in series))
     with _styled():
         figure, axes = _figure(2.7)
-        for index, (name, (seen, losses)) in enumerate(series.items()):
+        drawn = set[str]()
+        for name, seen, losses in series:
+            index = names.index(name)
             dash = ("solid", (0, (5, 2)), (0, (1, 1.5)))[index // len(LINES) % 3]
-            axes.plot(seen, losses, color=LINES[index % len(LINES)], linewidth=1.5, linestyle=dash, label=name)
+            label = "_" if name in drawn else name  # matplotlib leaves names with an underscore out of the legend
+            axes.plot(seen, losses, color=LINES[index % len(LINES)], linewidth=1.4, linestyle=dash, label=label)
+            drawn.add(name)
         axes.set_xlabel("training images seen")
         axes.set_ylabel(axis)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
         axes.grid(color=FAINT, linewidth=0.7)
-        figure.legend(loc="outside upper left", ncols=2 if len(series) > 3 else 3, frameon=False)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False)
         return _svg(figure)

@@ -128,21 +128,28 @@ class Control:
         return {**asdict(self), "as_expected": self.as_expected}
 
 
-def controls(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> list[Control]:
-    """Return every control in an EVAL: the built-in bad cases, and the cohort itself where it is a control."""
+def controls(evaluation: Evaluation, comparisons: Sequence[Comparison], *, name: str) -> list[Control]:
+    """Return every control in an EVAL: the built-in bad cases, and the cohort itself where it is a control.
+
+    Args:
+        evaluation: The EVAL.
+        comparisons: Its scores, compared.
+        name: What the EVAL is called in the report.
+    """
     found = []
     if evaluation.is_control:
         for audit, expected in EXPECTATIONS.get(evaluation.generator, ()):
-            found += _control(evaluation, comparisons, audit, expected, own=True)
+            found += _control(name, comparisons, audit, expected, own=evaluation.generator)
     else:
         for audit in ("copies", "realism", "utility"):
-            found += _control(evaluation, comparisons, audit, expected=True, own=False)
+            found += _control(name, comparisons, audit, expected=True, own="")
     return found
 
 
 def _control(
-    evaluation: Evaluation, comparisons: Sequence[Comparison], audit: str, expected: bool, *, own: bool
+    evaluation: str, comparisons: Sequence[Comparison], audit: str, expected: bool, *, own: str
 ) -> list[Control]:
+    """Return the verdict of one audit on the built-in bad case or, where `own` names it, on the cohort itself."""
     shown = headline(comparisons)
     candidates = {
         "copies": select(comparisons, COPIES),
@@ -159,8 +166,8 @@ def _control(
     known = bool(measured)
     return [
         Control(
-            name=evaluation.generator if own else score.subject,
-            evaluation=str(evaluation.synthetic["name"]),
+            name=own or score.subject,
+            evaluation=evaluation,
             audit=audit,  # type: ignore[arg-type]
             metric=score.metric,
             extractor=score.extractor,

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import _figures, _text
+from . import _figures, _sentences, _text
 from ._compare import Comparison, bounds, part, select, usable
 from ._counts import openly, split_rows
 from ._embed import examples, legend, pairs, svg_source
@@ -24,7 +24,7 @@ def page(found: Sequence[Subject], *, show_real: bool) -> dict[str, Any]:
     real_cohorts = sorted({str(s.evaluation.real["name"]) for s in found})
     return {
         "text": _text,
-        "title": _text.headline_of([str(s.evaluation.synthetic["name"]) for s in found], real_cohorts),
+        "title": _text.headline_of([s.name for s in found], real_cohorts),
         "common_facts": _common_facts(found),
         "show_real": show_real,
         "sections": [_section(s, show_real=show_real) for s in found],
@@ -33,7 +33,7 @@ def page(found: Sequence[Subject], *, show_real: bool) -> dict[str, Any]:
         "real_cohorts": real_cohorts,
         "controls": [_control_row(c) for s in found for c in s.controls],
         "failed": [_control_row(c) for c in failed],
-        "failed_title": _text.failed_title(failed),
+        "failed_title": _sentences.failed_title(failed),
         "missing": _text.not_measured(measured(found), runs_of_each(found)),
         "marker": MARKER,
         "measures": _column_measures(found),
@@ -75,7 +75,7 @@ def _section(subject: Subject, *, show_real: bool) -> dict[str, Any]:
     pictures, note = examples(evaluation, show_real=show_real)
     return {
         "slug": subject.slug,
-        "name": str(evaluation.synthetic["name"]),
+        "name": subject.name,
         "generator": evaluation.generator or "unknown generator",
         "is_control": evaluation.is_control,
         "facts": facts_of(evaluation),
@@ -98,9 +98,9 @@ def _answers(subject: Subject) -> list[dict[str, Any]]:
     shown = subject.headline
     distances = [c for name in DISTANCES for c in select(subject.comparisons, name)]
     said = {
-        "realism": (shown.realism, _text.say_realism(shown.realism, distances)),
-        "utility": (shown.utility, _text.say_utility(shown.utility, shown.ratio)),
-        "copies": (shown.copies, _text.say_copies(shown.copies)),
+        "realism": (shown.realism, _sentences.say_realism(shown.realism, distances)),
+        "utility": (shown.utility, _sentences.say_utility(shown.utility, shown.ratio)),
+        "copies": (shown.copies, _sentences.say_copies(shown.copies)),
     }
     return [
         {"question": _text.QUESTIONS[key], "said": sentence, "key": key, **_numbers(found)}
@@ -150,7 +150,7 @@ def _overview_row(subject: Subject) -> dict[str, Any]:
     keys = ("realism", "utility", "copies")
     found = (shown.realism, shown.utility, shown.copies)
     return {
-        "name": str(evaluation.synthetic["name"]),
+        "name": subject.name,
         "generator": evaluation.generator or "unknown",
         "slug": subject.slug,
         "is_control": evaluation.is_control,
@@ -170,7 +170,7 @@ def _overview_row(subject: Subject) -> dict[str, Any]:
 
 
 def _overview_figure(found: Sequence[Subject]) -> str:
-    pairs = [(s.headline.utility, str(s.evaluation.synthetic["name"])) for s in found]
+    pairs = [(s.headline.utility, s.name) for s in found]
     shown = [(c, name) for c, name in pairs if c is not None and usable(c.subject)]
     if len(found) < 2 or not shown:
         return ""
@@ -186,7 +186,7 @@ def _control_row(control: Control) -> dict[str, Any]:
         "name": control.name,
         "evaluation": control.evaluation,
         "as_expected": control.as_expected,
-        "said": _text.say_control(control),
+        "said": _sentences.say_control(control),
         **{key: _text.number(value, "share" if is_share else "") for key, value in score.items()},
     }
 

@@ -75,6 +75,12 @@ class Evaluation:
         return str(made_by)
 
     @property
+    def seed(self) -> int | None:
+        """Return the seed of the generator's run, or None when unknown."""
+        made_by = self.synthetic.get("generator")
+        return made_by.get("seed") if isinstance(made_by, Mapping) else None
+
+    @property
     def is_control(self) -> bool:
         """Return whether the scored cohort is a control, whose right answer is known."""
         return self.synthetic.get("provenance") == "control"

@@ -16,6 +16,7 @@ from ._headline import COPIES, DISTANCES, UTILITY, Control, Headline, controls, 
 from ._read import Evaluation
 
 _FIDELITY = (*DISTANCES, "precision", "recall", "density", "coverage")
+_Curve = tuple[str, list[float], list[float]]
 _NOT_LOSSES = ("images_seen", "step", "seconds", "lr", "images_per_second", "arm", "seed", "epoch")
 
 
@@ -24,11 +25,13 @@ class Subject:
     """One evaluation with what is concluded from it.
 
     Attributes:
+        name: Its name in the page, unique in the report.
         slug: Its name in file names and anchors, unique in the report.
         figures: Figure name -> SVG text.
     """
 
     evaluation: Evaluation
+    name: str
     slug: str
     comparisons: Sequence[Comparison]
     headline: Headline
@@ -39,20 +42,33 @@ class Subject:
 def subjects(evaluations: Sequence[Evaluation]) -> list[Subject]:
     """Return the evaluations with their comparisons, headline, controls and figures."""
     found, taken = [], set[str]()
-    for evaluation in evaluations:
-        slug = _slug(str(evaluation.synthetic["name"]), taken)
+    for evaluation, name in zip(evaluations, _names(evaluations), strict=True):
+        slug = _slug(name, taken)
         comparisons = compare(evaluation.scores)
         found.append(
             Subject(
                 evaluation=evaluation,
+                name=name,
                 slug=slug,
                 comparisons=comparisons,
                 headline=headline(comparisons),
-                controls=controls(evaluation, comparisons),
+                controls=controls(evaluation, comparisons, name=name),
                 figures=_draw(evaluation, comparisons),
             )
         )
     return found
+
+
+def _names(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return a name for each; those that are called the same are told apart by seed, or else by number."""
+    names = [str(e.synthetic["name"]) for e in evaluations]
+    seeded = [
+        _text.with_seed(name, e.seed) if names.count(name) > 1 and e.seed is not None else name
+        for name, e in zip(names, evaluations, strict=True)
+    ]
+    return [
+        f"{name} ({seeded[: i + 1].count(name)})" if seeded.count(name) > 1 else name for i, name in enumerate(seeded)
+    ]
 
 
 def _slug(name: str, taken: set[str]) -> str:
@@ -80,9 +96,9 @@ def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> dict[str
         figures["copies"] = _figures.forest(shares, spaces, axis=_text.AXES["copies"], roles=_text.COPIES_ROLES)
     if nearest := _similarities(evaluation):
         figures["similarity"] = _figures.similarities(nearest, None)
-    if losses := _series(evaluation.training, ""):
+    if losses := _losses(evaluation.training):
         figures["training"] = _figures.curves(losses, axis=_text.AXES["training"])
-    if fits := _task_series(evaluation.task_curves):
+    if fits := _fits(evaluation.task_curves):
         figures["task"] = _figures.curves(fits, axis=_text.AXES["task"])
     return figures
 
@@ -95,23 +111,27 @@ def _similarities(evaluation: Evaluation) -> dict[str, Array]:
     return {name: values[np.isfinite(values)] for name, values in found.items() if np.isfinite(values).any()}
 
 
-def _series(rows: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, tuple[list[float], list[float]]]:
-    series: dict[str, tuple[list[float], list[float]]] = {}
+def _losses(rows: Sequence[Mapping[str, Any]]) -> list[_Curve]:
+    curves: dict[str, _Curve] = {}
     for row in rows:
         for key, value in row.items():
-            if key not in _NOT_LOSSES and isinstance(value, int | float) and not isinstance(value, bool):
-                seen, losses = series.setdefault(f"{prefix}{key}", ([], []))
-                seen.append(row.get("images_seen", len(seen)))
-                losses.append(value)
-    return series
+            if key not in _NOT_LOSSES and isinstance(value, int | float) and "images_seen" in row:
+                _extend(curves.setdefault(key, (_text.loss(key), [], [])), row["images_seen"], value)
+    return list(curves.values())
 
 
-def _task_series(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
-    series: dict[str, tuple[list[float], list[float]]] = {}
+def _fits(rows: Sequence[Mapping[str, Any]]) -> list[_Curve]:
+    curves: dict[tuple[str, str], _Curve] = {}
     for row in rows:
-        if row.get("val_loss") is not None and row.get("images_seen") is not None:
-            name = f"{_text.trained_on(str(row.get('arm', '')))}, seed {row.get('seed', '')}"
-            seen, losses = series.setdefault(name, ([], []))
-            seen.append(row["images_seen"])
-            losses.append(row["val_loss"])
-    return series
+        if row.get("val_loss") is not None and "images_seen" in row:
+            arm, seed = str(row.get("arm", "")), str(row.get("seed", ""))
+            _extend(
+                curves.setdefault((arm, seed), (_text.trained_on(arm), [], [])), row["images_seen"], row["val_loss"]
+            )
+    return list(curves.values())
+
+
+def _extend(curve: _Curve, images_seen: float, loss: float) -> None:
+    _, seen, losses = curve
+    seen.append(images_seen)
+    losses.append(loss)

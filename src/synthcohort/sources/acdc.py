@@ -98,7 +98,9 @@ class Source:
 
 def _patients(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise BadSource("The source's folder must exist", f"{root} is no folder", "Name the folder of the ACDC download")
+        raise BadSource(
+            "The source's folder must exist", f"{root} is no folder", "Name the folder of the ACDC download"
+        )
     # The root itself, root/training, root/database/training: whichever part of the download the user names.
     candidates = [root, *(root.joinpath(*ACDC_TRAINING[-depth:]) for depth in (1, 2))]
     for folder in candidates:

@@ -1,0 +1,36 @@
+"""Where a job runs and in which precision. "auto" is decided here and recorded in the run's config."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import BadOption
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device that "auto", "cpu" or "cuda" stands for.
+
+    Raises:
+        BadOption: The device is unknown or not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.split(":")[0] not in ("cpu", "cuda") or (device.startswith("cuda") and not torch.cuda.is_available()):
+        raise BadOption("A device is auto, cpu or a CUDA device that is there", f"'{device}'", "Use --device auto")
+    return torch.device(device)
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Return "fp32" or "bf16"; "auto" is bf16 where the hardware multiplies it natively.
+
+    Raises:
+        BadOption: The precision is none of the three.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise BadOption("A precision is auto, fp32 or bf16", f"'{precision}'", "Use --precision auto")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if native else "fp32"

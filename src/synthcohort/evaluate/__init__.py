@@ -1,0 +1,145 @@
+"""Score a synthetic cohort against the real one: does it look real, is it useful, does it copy.
+
+Beside every subject row stand a ceiling (real images or patients in the same place) and a control known to be bad.
+Distances are taken to held-out patients (test, and half of the reference patients) at equal numbers of images; the
+other reference half is `holdout`, the ceiling of the search for copies. Both arms of the utility comparison are fitted
+on equal amounts with the same learner seeds, and stopped by the validation split of what they are fitted on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import plugins, runs
+from ..cohort import Cohort, check_comparable
+from ..errors import BadOption, InputError, Mismatch
+from ..progress import say
+from ..types import Score
+from . import _folder, _rows, _spaces
+from ._work import Evaluation, Plan
+
+REVISION = 1
+_RESERVED = ("shape", "mask_classes", "labels")
+_NOT_MEASURED = (
+    "No membership inference attack was made.",
+    "No subgroup of patients was scored on its own.",
+    "No reader study was held.",
+    "Images were compared one by one: nothing is known about the consistency of volumes.",
+)
+
+
+def evaluate(
+    real: Path | str,
+    synthetic: Path | str,
+    *,
+    out: Path | str,
+    metrics: Sequence[str] | None = None,
+    extractors: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: int = 3,
+    weights: Mapping[str, Path] | None = None,
+    jobs: Path | str | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | Iterable[str] = (),
+) -> list[Score]:
+    """Return the scores of a synthetic cohort; they and what they stand on are written to the folder `out`.
+
+    The same call again goes on where it was interrupted; a finished evaluation is read back.
+
+    Args:
+        real: The real cohort.
+        synthetic: The cohort to score: synthetic, a control, or images from elsewhere.
+        out: The EVAL folder.
+        metrics: Names; all when left out.
+        extractors: Names; when left out, the task space and every extractor that `weights` names.
+        tasks: Names; every task that the cohorts can serve when left out.
+        seeds: How often each task is fitted, with other weights and order each time.
+        weights: Extractor -> file.
+        jobs: Where fits and features are kept; share it between evaluations to fit the real arm once.
+        seed: Everything random derives from it.
+        options: Of the task.
+
+    Raises:
+        NotACohort: One of the folders is none.
+        Mismatch: The cohorts were prepared differently, or `out` belongs to another evaluation.
+        UnknownName: There is no such metric, extractor or task.
+        InputError: Something is missing that was asked for by name.
+    """
+    start, out = time.perf_counter(), Path(out)
+    cohorts = _opened(Path(real), Path(synthetic))
+    plan = _planned(cohorts, metrics, extractors, tasks, dict(weights or {}), seeds, seed, options)
+    runs.open_run(out, plan.config)
+    if (out / _folder.FACTS).exists():
+        say(f"{out.name} is finished already")
+        return _folder.read_scores(out)
+    work = Evaluation(out, cohorts, plan, Path(jobs) if jobs else out / "jobs", out if jobs is None else Path(jobs))
+    return work.run(start)
+
+
+def _opened(real: Path, synthetic: Path) -> tuple[Cohort, Cohort]:
+    cohorts = Cohort(real), Cohort(synthetic)
+    check_comparable(*cohorts)
+    if cohorts[0].facts.provenance != "real":
+        raise Mismatch("The first cohort is the real one", f"{real} is {cohorts[0].facts.provenance}", "Swap the two")
+    if len(cohorts[0].split("train")) == 0:
+        raise InputError("A real cohort has a training split", f"{real} has none", "Prepare it again")
+    if len(cohorts[1]) == 0:
+        raise InputError("A cohort that is scored has samples", f"{synthetic} is empty", "Sample it again")
+    return cohorts
+
+
+def _planned(
+    cohorts: tuple[Cohort, Cohort],
+    metric_names: Sequence[str] | None,
+    extractor_names: Sequence[str] | None,
+    task_names: Sequence[str] | None,
+    weights: Mapping[str, Path],
+    seeds: int,
+    seed: int,
+    options: Mapping[str, Any] | Iterable[str],
+) -> Plan:
+    if seeds < 1:
+        raise BadOption("--seeds is at least 1", str(seeds), "Give a positive number")
+    metrics = _rows.metrics(plugins.names("metrics") if metric_names is None else metric_names)
+    tasks = _tasks(cohorts[0], task_names, options)
+    extractors, task_space, skipped = _spaces.chosen(extractor_names, weights, task=bool(tasks))
+    controls = {name: plugins.find("generators", name).REVISION for name in (_rows.GAUSSIAN, _rows.COPYCAT)}
+    config = {
+        "kind": "evaluate",
+        "revision": REVISION,
+        "real": cohorts[0].identity,
+        "synthetic": cohorts[1].identity,
+        "metrics": {metric.name: metric.revision for metric in metrics},
+        "extractors": {name: extractor.manifest() for name, extractor in extractors.items()},
+        "task_space": task_space,
+        "tasks": {name: {"revision": plugin.REVISION, "options": chosen} for name, (plugin, chosen) in tasks.items()},
+        "controls": controls,
+        "seeds": seeds,
+        "seed": seed,
+    }
+    missing = [f"The {name} feature space was not used: no weights were given." for name in skipped]
+    return Plan(metrics, extractors, task_space, tasks, (*_NOT_MEASURED, *missing), seeds, seed, config)
+
+
+def _tasks(
+    real: Cohort, names: Sequence[str] | None, options: Mapping[str, Any] | Iterable[str]
+) -> dict[str, tuple[Any, Mapping[str, Any]]]:
+    served = {"masks": bool(real.facts.mask_classes), "labels": bool(real.facts.labels)}
+    found = {name: plugins.find("tasks", name) for name in (plugins.names("tasks") if names is None else names)}
+    for name, plugin in found.items():
+        if names is not None and not served[plugin.NEEDS]:
+            raise InputError(
+                f"The task {name} needs {plugin.NEEDS}", "the cohorts have none", "Leave it out of --tasks"
+            )
+    options = options if isinstance(options, Mapping) else list(options)
+    return {
+        name: (plugin, plugins.resolve(plugin, options, reserved=_RESERVED))
+        for name, plugin in found.items()
+        if served[plugin.NEEDS]
+    }
+
+
+__all__ = ["evaluate"]

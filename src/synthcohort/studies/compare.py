@@ -1,0 +1,184 @@
+"""`compare`: generators x seeds on one cohort, under one protocol, one job after another.
+
+Every part lies in the study folder under its own name and is not run again when it is finished. The unit of replication
+is a whole pipeline: training, sampling and learning downstream with one seed, the same seeds for every generator.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from .. import plugins, runs
+from ..cohort import Cohort
+from ..errors import BadOption, Diverged, writing
+from ..evaluate import evaluate
+from ..progress import say
+from ..report import report
+from ..sample import sample
+from ..train import train
+
+REVISION = 1
+RESERVED = ("shape", "labels", "mask_classes")
+
+
+def study(
+    cohort: Path | str,
+    *,
+    generators: Sequence[str],
+    out: Path | str,
+    seeds: int = 3,
+    images_seen: int = 200_000,
+    batch: int = 64,
+    precision: str = "auto",
+    device: str = "auto",
+    weights: Mapping[str, Path] | None = None,
+    options: Mapping[str, Any] | Iterable[str] = (),
+) -> Path:
+    """Train, sample and score every generator with every seed; return the study folder.
+
+    It holds rows.jsonl (one Score per line, with generator and pipeline seed), table.json and table.md (mean over seeds
+    with a t-interval), failures.jsonl (runs that diverged, which are results too) and report.html.
+
+    Args:
+        cohort: The real cohort.
+        generators: Names.
+        out: The study folder.
+        seeds: Whole pipelines per generator; seed s is the same for all.
+        images_seen: Training images to see.
+        batch: Images per training step.
+        precision: See `train`.
+        device: See `train`.
+        weights: Extractor -> file, see `evaluate`.
+        options: Of the generators that have them; an option that no generator has is refused.
+
+    Raises:
+        InputError: An input is wrong; nothing has been trained then.
+    """
+    out, names = Path(out), list(dict.fromkeys(generators))
+    if not names or seeds < 1:
+        raise BadOption("A study has at least one generator and one seed", f"{names}, {seeds} seeds", "Name some")
+    chosen = _options_of_each(names, options)
+    real = Cohort(cohort)
+    config = {
+        "kind": "study compare",
+        "revision": REVISION,
+        "cohort": real.identity,
+        "generators": chosen,
+        "seeds": seeds,
+        "images_seen": images_seen,
+        "batch": batch,
+        "weights": sorted(weights or {}),
+    }
+    runs.open_run(out, config)
+    rows: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    evaluations: list[Path] = []
+    for name in names:
+        for seed in range(seeds):
+            say(f"{name}, seed {seed}")
+            part = f"{_slug(name)}-{seed}"
+            common = {"seed": seed, "device": device}
+            try:
+                run = train(
+                    cohort,
+                    generator=name,
+                    out=out / "runs" / part,
+                    images_seen=images_seen,
+                    batch=batch,
+                    precision=precision,
+                    options=chosen[name],
+                    **common,  # type: ignore[arg-type]
+                )
+            except Diverged as error:
+                failures.append({"generator": name, "pipeline_seed": seed, "reason": str(error)})
+                continue
+            made = sample(run, out=out / "synthetic" / part, like=cohort, **common)  # type: ignore[arg-type]
+            scores = evaluate(
+                cohort,
+                made.path,
+                out=out / "evaluations" / part,
+                seeds=1,
+                seed=seed,
+                weights=weights,
+                jobs=out / "jobs",
+            )
+            evaluations.append(out / "evaluations" / part)
+            rows += [{"generator": name, "pipeline_seed": seed, **score.to_json()} for score in scores]
+    _publish(out, rows, failures, table(rows))
+    if evaluations:
+        report(evaluations, out=out / "report.html")
+    return out
+
+
+def _options_of_each(names: Sequence[str], options: Mapping[str, Any] | Iterable[str]) -> dict[str, dict[str, Any]]:
+    given = dict(options) if isinstance(options, Mapping) else dict(text.partition("=")[::2] for text in options)
+    known = {name: plugins.options(plugins.find("generators", name), reserved=RESERVED) for name in names}
+    unused = [key for key in given if not any(key in each for each in known.values())]
+    if unused:
+        raise BadOption("An option belongs to a generator of the study", f"'{unused[0]}'", "See `list generators NAME`")
+    return {
+        name: plugins.resolve(
+            plugins.find("generators", name), {k: v for k, v in given.items() if k in known[name]}, reserved=RESERVED
+        )
+        for name in names
+    }
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return mean, standard deviation and 95 % t-interval over pipeline seeds of every score of a subject.
+
+    The interval says how much another whole pipeline would differ; the patients of the test set are the same in all.
+    """
+    groups: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        key = tuple(str(row[name]) for name in ("generator", "role", "metric", "arm", "label", "extractor", "subject"))
+        if row["status"] == "ok" and row["value"] is not None:
+            groups.setdefault(key, []).append(float(row["value"]))
+    lines = []
+    for key, values in sorted(groups.items()):
+        mean, count = float(np.mean(values)), len(values)
+        spread = float(np.std(values, ddof=1)) if count > 1 else None
+        half = None if spread is None else float(stats.t.ppf(0.975, count - 1)) * spread / count**0.5
+        names = ("generator", "role", "metric", "arm", "label", "extractor", "subject")
+        lines.append(
+            {
+                **dict(zip(names, key, strict=True)),
+                "mean": mean,
+                "sd": spread,
+                "low": None if half is None else mean - half,
+                "high": None if half is None else mean + half,
+                "seeds": count,
+            }
+        )
+    return lines
+
+
+def _publish(
+    out: Path, rows: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]], lines: Sequence[Any]
+) -> None:
+    with writing(out):
+        runs.write_atomic(out / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        runs.write_atomic(out / "failures.jsonl", "".join(json.dumps(row) + "\n" for row in failures))
+        runs.write_atomic(out / "table.json", json.dumps(lines, indent=2) + "\n")
+        runs.write_atomic(out / "table.md", as_markdown(lines))
+
+
+def as_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table as Markdown text."""
+    head = "| generator | role | metric | arm | label | extractor | mean | 95 % interval over seeds | seeds |"
+    out = [head, "|" + "---|" * 9]
+    for line in lines:
+        interval = "" if line["low"] is None else f"{line['low']:.3f} to {line['high']:.3f}"
+        cells = [line[k] for k in ("generator", "role", "metric", "arm", "label", "extractor")]
+        out.append("| " + " | ".join([*cells, f"{line['mean']:.3f}", interval, str(line["seeds"])]) + " |")
+    return "\n".join(out) + "\n"

@@ -1,0 +1,70 @@
+"""What a generator is shown: whole splits for closed-form learning, batches in a derived order for steps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import runs
+from ..cohort import Cohort
+from ..errors import Mismatch
+from ..types import Array, Batch, to_unit_range
+
+
+def training_positions(cohort: Cohort, split: str) -> Array:
+    """Return the positions of the samples a generator may learn from.
+
+    The controls that serve reference patients get the second half of them; the first half is what distances are
+    measured against.
+
+    Raises:
+        Mismatch: The split is empty.
+    """
+    positions = cohort.reference_half("B") if split == "reference" else cohort.split(split)
+    if not len(positions):
+        raise Mismatch("Training needs samples", f"the {split} split of {cohort.path.name} is empty", "Prepare it anew")
+    return positions
+
+
+def all_pixels(cohort: Cohort, positions: Array) -> tuple[Array, Array | None]:
+    """Return images (N, C, H, W) float32 in [-1, 1] and masks (N, H, W) uint8 or None."""
+    images = to_unit_range(cohort.images[positions], cohort.facts.value_range)
+    return images, None if cohort.masks is None else np.asarray(cohort.masks[positions])
+
+
+def batch_positions(count: int, images_seen: int, batch: int, seed: int) -> Array:
+    """Return which of `count` samples the next batch holds: every epoch is a permutation derived from its number."""
+    stream = np.arange(images_seen, images_seen + batch)
+    epochs = {
+        int(e): np.random.default_rng(runs.derive_seed(seed, "order", int(e))).permutation(count)
+        for e in np.unique(stream // count)
+    }
+    return np.array([epochs[int(k // count)][k % count] for k in stream], dtype=np.int64)
+
+
+def load_batch(cohort: Cohort, positions: Array, seen: int, batch: int, seed: int, device: torch.device) -> Batch:
+    """Return the batch that follows `seen` images, on `device`."""
+    chosen = batch_positions(len(positions), seen, batch, seed)
+    rows = positions[chosen]
+    images = torch.from_numpy(to_unit_range(cohort.images[rows], cohort.facts.value_range))
+    masks = None if cohort.masks is None else torch.from_numpy(cohort.masks[rows].astype(np.int64)).to(device)
+    images = images.to(device, memory_format=torch.channels_last)
+    return Batch(images, masks, None, torch.from_numpy(chosen).to(device))
+
+
+def facts_for_samples(cohort: Cohort) -> dict[str, Any]:
+    """Return what a sampled cohort will need to know of the training cohort; nothing of a patient."""
+    spacings = cohort.samples[["spacing_y_mm", "spacing_x_mm"]].drop_duplicates() if _has_spacing(cohort) else []
+    one = [float(v) for v in spacings.iloc[0]] if len(spacings) == 1 else None  # type: ignore[union-attr]
+    content = json.loads((cohort.path / "cohort.json").read_text(encoding="utf-8"))
+    kept = ("name", "modality", "shape", "dtype", "value_range", "mask_classes", "labels", "pixel_rules", "licence")
+    counts = {split: count["images"] for split, count in cohort.counts().items()}
+    return {**{key: content.get(key) for key in kept}, "spacing_mm": one, "training_counts": counts}
+
+
+def _has_spacing(cohort: Cohort) -> bool:
+    columns = ["spacing_y_mm", "spacing_x_mm"]
+    return set(columns) <= set(cohort.samples) and bool(cohort.samples[columns].notna().all(axis=None))
