@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from synthcohort.errors import BadOption
+from synthcohort.errors import BadOption, BadOutput
 from synthcohort.layouts import ACDC_GROUPS
 from synthcohort.phantoms.acdc import Phantom
 from synthcohort.sources.acdc import Source
@@ -141,3 +141,11 @@ def test_blood_is_bright_muscle_grey_lung_dark(download: Path) -> None:
 def test_impossible_options(wrong: dict[str, int]) -> None:
     with pytest.raises(BadOption, match="1 to 999 patients"):
         Phantom(**wrong)
+
+
+def test_two_downloads_are_never_mixed(tmp_path: Path) -> None:
+    Phantom(patients=2, size=32).write(tmp_path, seed=0)
+    before = files(tmp_path)
+    with pytest.raises(BadOutput, match="empty folder"):
+        Phantom(patients=1, size=32).write(tmp_path, seed=0)
+    assert files(tmp_path) == before

@@ -315,6 +315,18 @@ def test_numbers_that_make_no_sense(tmp_path: Path, wrong: dict[str, object]) ->
         prepare("acdc", tmp_path, out=tmp_path / "cohort", **wrong)  # type: ignore[arg-type]
 
 
+def test_options_as_text(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "images")
+    table = (root / "samples.csv").read_text().splitlines()
+    (root / "samples.csv").write_text("\n".join([table[0] + ",mask", *(f"{row},m.png" for row in table[1:])]) + "\n")
+    Image.new("L", (12, 12), 255).save(root / "m.png")
+    options = ["mask_classes=background, lesion", "value_range=0,100", "modality=test"]
+    facts = prepare("folder", root, out=tmp_path / "cohort", size=8, options=options).facts
+    assert facts.mask_classes == ("background", "lesion")
+    assert facts.modality == "test"
+    assert facts.pixel_rules["values"] == {"rule": "fixed", "low": 0.0, "high": 100.0}
+
+
 def test_unknown_options_are_refused(download: Path, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="'colour'"):
         prepare("acdc", download, out=tmp_path / "cohort", options=["colour=1"])

@@ -18,8 +18,10 @@ from synthcohort.errors import BadOption, BadOutput, InputError, NotAnEvaluation
 from synthcohort.report import report
 from synthcohort.report._compare import Comparison, compare
 from synthcohort.report._counts import count, openly, total
-from synthcohort.report._headline import controls
+from synthcohort.report._headline import controls, headline
 from synthcohort.report._read import read_evaluation
+from synthcohort.report._sentences import say_copies
+from synthcohort.report._text import number
 from synthcohort.types import Score
 
 CLASSES = ["background", "right ventricle", "myocardium", "left ventricle"]
@@ -65,7 +67,7 @@ def trio(metric: str, values: tuple[float | None, float | None, float | None], *
 def utility(label: str, values: tuple[float, float, float], **more: Any) -> list[Score]:
     """Return the arms of training on synthetic, real and Gaussian images, tested on real ones."""
     arms = ("synthetic->real", "real->real", "gaussian->real")
-    kept = {"label": label, "extractor": "segmentation", "better": "higher", "family": "train", "half": 0.04} | more
+    kept = {"label": label, "better": "higher", "family": "train", "half": 0.04} | more
     roles = ("subject", "ceiling", "bad")
     rows = zip(roles, arms, values, strict=True)
     return [score("dice_volume", role, value, arm=arm, **kept) for role, arm, value in rows]
@@ -87,16 +89,16 @@ def copies(values: tuple[float, float, float], extractor: str, *, patients: int 
 
 def good_scores() -> list[Score]:
     """Return made-up scores of a generator that is decent in every respect."""
-    rows = trio("kid", (0.021, 0.0004, 0.094), extractor="task@1f3a", half=0.003)
-    rows += trio("frechet", (14.2, 9.8, 61.0), extractor="task@1f3a", half=1.4)
-    rows += trio("kid", (0.0061, 0.0002, 0.052), extractor="squeezenet@b31c", half=0.0012)
-    rows += trio("frechet", (88.0, 41.0, 302.0), extractor="squeezenet@b31c", half=9.0)
+    rows = trio("kid", (0.021, 0.0004, 0.094), extractor="task-1f3a2b4c", half=0.003)
+    rows += trio("frechet", (14.2, 9.8, 61.0), extractor="task-1f3a2b4c", half=1.4)
+    rows += trio("kid", (0.0061, 0.0002, 0.052), extractor="squeezenet-b31c99aa", half=0.0012)
+    rows += trio("frechet", (88.0, 41.0, 302.0), extractor="squeezenet-b31c99aa", half=9.0)
     for name, values in {"precision": (0.71, 0.78, 0.12), "recall": (0.55, 0.74, 0.03)}.items():
-        rows += trio(name, values, extractor="squeezenet@b31c", unit="share", better="higher", half=0.05)
-    rows += trio("density", (0.83, 0.97, 0.06), extractor="squeezenet@b31c", better="higher", half=0.08)
-    rows += trio("coverage", (0.74, 0.9, None), extractor="squeezenet@b31c", unit="share", better="higher")
+        rows += trio(name, values, extractor="squeezenet-b31c99aa", unit="share", better="higher", half=0.05)
+    rows += trio("density", (0.83, 0.97, 0.06), extractor="squeezenet-b31c99aa", better="higher", half=0.08)
+    rows += trio("coverage", (0.74, 0.9, None), extractor="squeezenet-b31c99aa", unit="share", better="higher")
     rows[-1] = dataclasses.replace(rows[-1], reason="a side has fewer than 6 images")
-    rows += copies((0.003, 0.005, 0.97), "pixels") + copies((0.002, 0.001, 0.91), "squeezenet@b31c")
+    rows += copies((0.003, 0.005, 0.97), "pixels") + copies((0.002, 0.001, 0.91), "squeezenet-b31c99aa")
     rows += utility("right ventricle", (0.61, 0.79, 0.21))
     rows += utility("myocardium", (0.66, 0.8, 0.31))
     rows += utility("left ventricle", (0.78, 0.88, 0.4))
@@ -151,6 +153,10 @@ def write_eval(folder: Path, rows: list[Score] | None = None, *, lean: bool = Fa
         "synthetic": synthetic,
         "mask_classes": CLASSES,
         "notes": ["The reference half held 7 patients."],
+        "not_measured": ["The inception feature space was not used: no weights were given."],
+        "dice_volume_by_seed": {"segmentation": {"synthetic->real": [0.67, 0.68, 0.7]}},
+        "copy_thresholds": {"pixels": 0.9712, "squeezenet": 0.93},
+        "date": "2026-11-23",
         "seconds": 71.3,
     }
     (folder / "eval.json").write_text(json.dumps(facts))
@@ -256,6 +262,10 @@ def test_the_first_page_says_what_was_found(standard: tuple[Path, dict[str, Any]
     assert head["synthetic_on_real"]["value"] == 0.683
     assert head["bad_on_real"]["value"] == 0.307
     assert head["ratio"]["value"] == 0.83
+    by_seed = content["subjects"][0]["dice_volume_by_seed"]
+    assert by_seed == {"segmentation": {"synthetic->real": [0.67, 0.68, 0.7]}}
+    assert "The inception feature space was not used: no weights were given." in words
+    assert "Evaluated 2026-11-23" in words
     assert (head["copies"]["value"], head["copies_ceiling"]["value"], head["copies_bad"]["value"]) == (
         0.002,
         0.001,
@@ -352,14 +362,14 @@ def test_examples_are_enlarged_without_smoothing_and_copies_are_withheld(tmp_pat
     assert tiles[0].shape == (192, 96, 3)
     np.testing.assert_array_equal(tiles[0][:96:3, ::3, 0], images[0, 0])
     assert not any(np.array_equal(tile[:96:3, ::3, 0], images[1, 0]) for tile in tiles)
-    assert "2 stored examples are not shown" in text_of(page)
+    assert "Held back because they resemble a training image too closely: 2 of the stored examples." in text_of(page)
 
 
 def test_examples_of_a_control_are_withheld(tmp_path: Path) -> None:
     evaluation = write_eval(tmp_path / "a", provenance="control", generator={"generator": "holdout"})
     page, _ = write_report(tmp_path, evaluation)
     assert pictures_in(page) == []
-    assert "Examples of a control are not shown" in text_of(page)
+    assert "Examples are shown of synthetic cohorts only" in text_of(page)
 
 
 def own(values: dict[str, float]) -> list[Score]:
@@ -445,6 +455,38 @@ def test_readings_follow_from_intervals(values: tuple[float, float, float], read
     assert found.reading == reading
 
 
+def test_a_blind_space_does_not_speak_for_the_cohort() -> None:
+    blind = copies((0.5, 0.01, 0.02), "task-1f3a2b4c")
+    telling = copies((0.01, 0.005, 0.97), "pixels")
+    found = headline(compare([*blind, *telling])).copies
+    assert found is not None
+    assert found.subject.extractor == "pixels"
+    found = headline(compare(blind)).copies
+    assert found is not None
+    assert found.reading == "blind"
+    assert "nothing can be concluded" in say_copies(found)
+    assert "bounds the true share" not in say_copies(found)
+
+
+NUMBER_CASES = [
+    (0.683, "", "0.68"),
+    (14.2, "", "14.2"),
+    (0.00612, "", "0.0061"),
+    (-0.0024, "", "-0.0024"),
+    (5.2e-5, "", "5.2 x 10-5"),
+    (959_860.4, "", "959 860"),
+    (0.002, "share", "0.2 %"),
+    (1.0, "share", "100 %"),
+    (None, "", "-"),
+]
+
+
+@pytest.mark.parametrize(("value", "unit", "printed"), NUMBER_CASES)
+def test_numbers_are_printed_to_a_sensible_length(value: float | None, unit: str, printed: str) -> None:
+    plain = str.maketrans("\N{MINUS SIGN}\N{EM DASH}\N{MULTIPLICATION SIGN}\u207b\u2075\N{NARROW NO-BREAK SPACE}", "--x-5 ")
+    assert number(value, unit).translate(plain) == printed
+
+
 def test_a_subject_without_a_ceiling_is_not_read() -> None:
     subject = score("kid", "subject", 0.1)
     assert Comparison(subject, None, ()).reading == "unclear"
@@ -452,7 +494,7 @@ def test_a_subject_without_a_ceiling_is_not_read() -> None:
 
 
 def test_counts_of_few_patients_do_not_leave(tmp_path: Path) -> None:
-    rows = [*good_scores(), *copies((0.1, 0.1, 0.9), "task@1f3a", patients=7)]
+    rows = [*good_scores(), *copies((0.1, 0.1, 0.9), "task-1f3a2b4c", patients=7)]
     rows[0] = dataclasses.replace(rows[0], n_real=6)
     page, content = write_report(tmp_path, write_eval(tmp_path / "a", rows, lean=True))
     words, text = text_of(page), json.dumps(content)

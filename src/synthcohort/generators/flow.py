@@ -1,9 +1,10 @@
 """`flow`: rectified flow with a U-Net, images and masks jointly.
 
 Straight paths x_t = (1 - t) z + t x from noise z to data x, velocity v = x - z (Liu et al. 2022, arXiv:2209.03003,
-eq. 1; Lipman et al. 2022, arXiv:2210.02747). The network learns what a Gaussian of the data's spread cannot explain of v: the
-preconditioning of Karras et al. 2022 (arXiv:2206.00364, table 1) written for this path. Times are logit-normal
-(Esser et al. 2024, arXiv:2403.03206, sec. 3.1).
+eq. 1; Lipman et al. 2022, arXiv:2210.02747). The velocity at x_t is (E[x | x_t] - x_t) / (1 - t). The network starts
+from the posterior mean of a Gaussian with the data's mean and covariance and learns what that Gaussian leaves of x,
+scaled to unit spread: the preconditioning of Karras et al. 2022 (arXiv:2206.00364, table 1) with a full covariance in
+place of one variance. Times are logit-normal (Esser et al. 2024, arXiv:2403.03206, sec. 3.1).
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..nets.generator import Generator as Contract
 from ..nets.generator import Streams
 from ..nets.unet import TimeUNet
-from ..types import Batch, Clock, Condition, Generated, Update
+from ..types import Array, Batch, Clock, Condition, Generated, Update
+from ._prior import GaussianPrior
 
-DATA_SPREAD = 0.5  # sigma_data of Karras et al.; images in [-1, 1] and one-hot masks lie near it.
+DATA_SPREAD = 0.5  # of the data's pixels, roughly; only scales the network's input
+MAX_PRIOR_IMAGES = 4096
+LATEST = 1 - 1e-4  # the velocity has a removable singularity at t = 1
 
 
 class Generator(Contract):
@@ -40,6 +46,7 @@ class Generator(Contract):
         warmup: Share of the training over which the rate rises; it falls to zero as a cosine.
         time_mean: Mean of the logit of the training times.
         time_spread: Standard deviation of the logit of the training times.
+        components: Principal components of the Gaussian that the network starts from.
     """
 
     REVISION: ClassVar[int] = 1
@@ -59,6 +66,7 @@ class Generator(Contract):
         warmup: float = 0.02,
         time_mean: float = 0.0,
         time_spread: float = 1.0,
+        components: int = 128,
     ) -> None:
         super().__init__(shape=shape, labels=labels, mask_classes=mask_classes)
         factor = patch * 2 ** (len(multipliers) - 1)
@@ -66,7 +74,9 @@ class Generator(Contract):
             raise ValueError(f"{shape[1]}x{shape[2]} is not a multiple of {factor} (patch x halvings)")
         self.learning_rate, self.warmup = learning_rate, warmup
         self.time_mean, self.time_spread = time_mean, time_spread
+        self.prior = GaussianPrior(self.channels, shape[1], shape[2], components)
         self.network = TimeUNet(
+            2 * self.channels,
             self.channels,
             width=width,
             multipliers=multipliers,
@@ -74,6 +84,18 @@ class Generator(Contract):
             patch=patch,
             attention_levels=attention_levels,
         )
+
+    def fit(self, images: Array, masks: Array | None, *, seed: int) -> None:
+        """Compute the Gaussian that the network starts from.
+
+        Raises:
+            InputError: There are fewer than two images.
+        """
+        if len(images) < 2:
+            raise InputError("A covariance needs two images", f"there are {len(images)}", "Add training patients")
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:MAX_PRIOR_IMAGES])
+        index = None if masks is None else torch.from_numpy(masks[chosen].astype(np.int64))
+        self.prior.fit(self.joint(Batch(torch.from_numpy(images[chosen]), index, None, torch.from_numpy(chosen))))
 
     def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Return Adam over the network."""
@@ -89,10 +111,9 @@ class Generator(Contract):
         noise = torch.randn(data.shape, generator=rng).to(data)
         logits = torch.randn(len(data), generator=rng) * self.time_spread + self.time_mean
         time = torch.sigmoid(logits).to(data.device)
-        x_t = torch.lerp(noise, data, _wide(time))
-        keep, gain, _ = coefficients(time)
-        target = (data - noise - keep * x_t) / gain
-        loss = (self._residual(x_t, time).float() - target).square().mean()
+        x_t = torch.lerp(noise, data, time[:, None, None, None])
+        guess, spread = self.prior.posterior(x_t, time)
+        loss = (self._residual(x_t, guess, time) - (data - guess) / spread).square().mean()
         update("flow", loss, lr=self.learning_rate * schedule(clock.fraction, self.warmup))
         return {"flow": loss}
 
@@ -111,23 +132,16 @@ class Generator(Contract):
 
     def velocity(self, x_t: Tensor, time: float) -> Tensor:
         """Return the velocity field at (B, C, H, W) and one time in [0, 1]."""
-        times = torch.full((len(x_t),), time, device=x_t.device)
-        keep, gain, _ = coefficients(times)
-        return keep * x_t + gain * self._residual(x_t, times).float()
+        times = torch.full((len(x_t),), min(time, LATEST), device=x_t.device)
+        guess, spread = self.prior.posterior(x_t, times)
+        data = guess + spread * self._residual(x_t, guess, times)
+        return (data - x_t) / (1 - min(time, LATEST))
 
-    def _residual(self, x_t: Tensor, time: Tensor) -> Tensor:
-        out: Tensor = self.network(coefficients(time)[2] * x_t, time)
-        return out
-
-
-def coefficients(time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (keep, gain, scale) at times (B,), each (B, 1, 1, 1).
-
-    For Gaussian data of spread s, E[v | x_t] = keep x_t and the rest of v has spread `gain`; scale x_t has spread 1.
-    """
-    t, s2 = _wide(time), DATA_SPREAD**2
-    power = t**2 * s2 + (1 - t) ** 2
-    return (t * s2 - (1 - t)) / power, DATA_SPREAD / power.sqrt(), 1 / power.sqrt()
+    def _residual(self, x_t: Tensor, guess: Tensor, time: Tensor) -> Tensor:
+        wide = time[:, None, None, None]
+        scaled = x_t / (wide.square() * DATA_SPREAD**2 + (1 - wide).square()).sqrt()
+        out: Tensor = self.network(torch.cat([scaled, guess], 1), time)
+        return out.float()
 
 
 def schedule(fraction: float, warmup: float) -> float:
@@ -135,7 +149,3 @@ def schedule(fraction: float, warmup: float) -> float:
     if fraction < warmup:
         return fraction / warmup
     return 0.5 * (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup)))
-
-
-def _wide(time: Tensor) -> Tensor:
-    return time[:, None, None, None]

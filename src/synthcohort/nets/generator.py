@@ -12,6 +12,7 @@ from .. import plugins
 from ..cohort import Facts
 from ..errors import BadOption, InputError
 from ..types import Array, Batch, Clock, Condition, Generated, Update
+from .fitted import Fitted
 
 RESERVED = ("shape", "labels", "mask_classes")
 """What the cohort decides; everything else in a generator's signature is an option."""
@@ -42,7 +43,7 @@ class Streams:
         return torch.cat([torch.randint(high, (1,), generator=g) for g in self._streams]).to(self._device)
 
 
-class Generator(nn.Module):
+class Generator(Fitted):
     """Base of all generators. The keyword-only signature of `__init__` is the configuration.
 
     All networks and buffers exist after `__init__`; nothing is added while training. Buffers whose size depends on the
@@ -64,8 +65,6 @@ class Generator(nn.Module):
     """False when `fit` is all the training there is."""
     accepts: ClassVar[frozenset[str]] = frozenset()
     """What it can be conditioned on: "labels", "masks"."""
-    fitted: ClassVar[tuple[str, ...]] = ()
-    """Buffers whose size comes from the training data."""
 
     def __init__(self, *, shape: tuple[int, int, int], labels: Sequence[str], mask_classes: Sequence[str]) -> None:
         super().__init__()
@@ -120,12 +119,6 @@ class Generator(nn.Module):
         images = joint[:, : self.shape[0]].float().clamp(-1, 1)
         masks = joint[:, self.shape[0] :].argmax(1) if self.mask_classes else None
         return Generated(images, masks)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
-        for name in self.fitted:
-            if prefix + name in state_dict and isinstance(buffer := getattr(self, name), Tensor):
-                self.register_buffer(name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
 
 
 def build(name: str, facts: Facts, options: Mapping[str, Any], *, seed: int = 0) -> Generator:

@@ -21,10 +21,11 @@ HEAD_CHANNELS = 32
 
 
 class TimeUNet(nn.Module):
-    """Maps (B, channels, H, W) and a time in [0, 1] to (B, channels, H, W).
+    """Maps (B, channels_in, H, W) and a time in [0, 1] to (B, channels_out, H, W).
 
     Args:
-        channels: Channels in and out.
+        channels_in: Channels in.
+        channels_out: Channels out.
         width: Features at the finest side.
         multipliers: Features of each level as multiples of `width`; each level halves the side.
         blocks: Residual blocks per level, on the way down and on the way up.
@@ -33,14 +34,22 @@ class TimeUNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, width: int, multipliers: Sequence[int], blocks: int, patch: int, attention_levels: int
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        width: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        patch: int,
+        attention_levels: int,
     ) -> None:
         super().__init__()
         self.patch, depth, time_width = patch, len(multipliers), width * 4
         widths = [width * multiplier for multiplier in multipliers]
         self.frequencies = width
         self.time = nn.Sequential(nn.Linear(width, time_width), nn.SiLU(), nn.Linear(time_width, time_width), nn.SiLU())
-        self.enter = nn.Conv2d(channels * patch**2, width, 3, padding=1)
+        self.enter = nn.Conv2d(channels_in * patch**2, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         kept, current = [width], width
         for level, features in enumerate(widths):
@@ -61,7 +70,7 @@ class TimeUNet(nn.Module):
             if level:
                 self.up.append(Upsample(current))
         self.leave = nn.Sequential(
-            _norm(current), nn.SiLU(), _zero(nn.Conv2d(current, channels * patch**2, 3, padding=1))
+            _norm(current), nn.SiLU(), _zero(nn.Conv2d(current, channels_out * patch**2, 3, padding=1))
         )
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import nibabel
 import numpy as np
 
-from ..errors import BadOption, writing
+from ..errors import BadOption, BadOutput, writing
 from ..layouts import ACDC_GROUPS, ACDC_INFO, ACDC_TRAINING, acdc_frame, acdc_mask, acdc_patient
 from ..progress import track
 from ..runs import derive_seed
@@ -38,8 +38,10 @@ class Phantom:
         """Write the download below `root`. Patient k of a group is the same however many patients there are.
 
         Raises:
-            BadOutput: `root` cannot be written.
+            BadOutput: `root` holds a download already, or cannot be written.
         """
+        if (root / ACDC_TRAINING[0]).exists():
+            raise BadOutput("A phantom is written into an empty folder", f"{root} has a download", "Choose another")
         with writing(root):
             for number in track(range(1, self._patients + 1), "phantom acdc", self._patients, "patients"):
                 folder = root.joinpath(*ACDC_TRAINING, acdc_patient(number))

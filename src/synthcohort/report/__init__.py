@@ -120,6 +120,7 @@ def _subject_json(subject: Subject) -> dict[str, Any]:
         "real_cohort": {"name": str(evaluation.real["name"]), "counts": suppressed_counts(evaluation.real)},
         "counts": suppressed_counts(evaluation.synthetic),
         "fingerprint": str(evaluation.facts.get("fingerprint", "")),
+        "dice_volume_by_seed": evaluation.facts.get("dice_volume_by_seed") or {},
         "headline": subject.headline.to_json(),
         "scores": [score_json(score) for score in evaluation.scores],
         "notes": [openly(str(note)) for note in evaluation.facts.get("notes") or ()],

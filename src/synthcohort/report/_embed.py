@@ -27,11 +27,11 @@ def _png_source(images: Array, masks: Array | None) -> str:
 
 def examples(evaluation: Evaluation, *, show_real: bool) -> tuple[list[str], str]:
     """Return pictures of synthetic samples and a remark on those held back; nothing that repeats a real image."""
+    if evaluation.synthetic.get("provenance") != "synthetic" and not show_real:
+        return [], _text.WITHHELD_CONTROL
     stored = evaluation.examples
     if stored is None or not len(stored.images):
         return [], _text.NO_EXAMPLES
-    if evaluation.is_control and not show_real:
-        return [], _text.WITHHELD_CONTROL
     kept = np.ones(len(stored.images), bool) if show_real else ~_flagged(evaluation, stored)
     withheld = int((~kept).sum())
     chosen = np.flatnonzero(kept)[:MAX_EXAMPLES]

@@ -160,23 +160,20 @@ def _edge(role: str, place: float) -> str:
     return ">" if place > 1.28 else "<" if place < -0.28 else MARKERS[role]
 
 
-def similarities(values: Mapping[str, Array], threshold: float | None) -> str:
+def similarities(values: Mapping[str, Array], thresholds: Mapping[str, float]) -> str:
     """Return the cumulative share of samples by similarity to their nearest training image.
 
     Args:
-        values: Name -> (n,) similarities; the first is the subject's.
-        threshold: From where on an image counts as a copy, or None when not recorded.
+        values: Space -> (n,) similarities.
+        thresholds: Space -> similarity above which an image counts as a copy, where recorded.
     """
     with _styled():
         figure, axes = _figure(2.6)
         for (name, found), colour in zip(values.items(), LINES, strict=False):
             ordered = np.sort(np.asarray(found, dtype=np.float64))
             axes.step(ordered, 1 - np.arange(len(ordered)) / len(ordered), color=colour, linewidth=1.8, label=name)
-        if threshold is not None:
-            axes.axvline(threshold, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-            axes.annotate(
-                "counts as a copy", (threshold, 1.0), xytext=(4, 0), textcoords="offset points", va="top", fontsize=8.5
-            )
+            if name in thresholds:
+                axes.axvline(thresholds[name], color=colour, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.set_ylim(0, 1.02)
         axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
         axes.set_ylabel("share at least\nthis similar")

@@ -62,7 +62,8 @@ def _number(score: Score | None) -> dict[str, Any] | None:
 def headline(comparisons: Sequence[Comparison]) -> Headline:
     """Return the comparisons that stand for a cohort.
 
-    Realism: the first distance in a space that was not trained on these images, if there is one. Copies: the space
+    A measure that cannot tell its own ceiling from its bad case says nothing, so it stands only where none can.
+    Realism: the first distance, in a space that was not trained on these images if there is one. Copies: the space
     with the largest excess over the held-out patients, because a copy found in any space is a copy.
     """
     return Headline(
@@ -79,11 +80,13 @@ def _unseen_spaces_first(found: Sequence[Comparison]) -> list[Comparison]:
 
 def _first(found: Sequence[Comparison]) -> Comparison | None:
     estimable = [c for c in found if usable(c.subject)]
-    return estimable[0] if estimable else (found[0] if found else None)
+    telling = [c for c in estimable if c.reading != "blind"]
+    return next(iter([*telling, *estimable, *found]), None)
 
 
 def _worst_excess(found: Sequence[Comparison]) -> Comparison | None:
     measured = [c for c in found if usable(c.subject) and usable(c.ceiling)]
+    measured = [c for c in measured if c.reading != "blind"] or measured
     return max(measured, key=lambda c: _excess(c.subject, c.ceiling), default=_first(found))
 
 

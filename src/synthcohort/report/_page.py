@@ -34,6 +34,7 @@ def page(found: Sequence[Subject], *, show_real: bool) -> dict[str, Any]:
         "controls": [_control_row(c) for s in found for c in s.controls],
         "failed": [_control_row(c) for c in failed],
         "failed_title": _sentences.failed_title(failed),
+        "also_missing": _also_missing(found),
         "missing": _text.not_measured(measured(found), runs_of_each(found)),
         "marker": MARKER,
         "measures": _column_measures(found),
@@ -51,6 +52,12 @@ def _common_facts(found: Sequence[Subject]) -> list[tuple[str, str]]:
     """Return the facts on which all evaluations agree."""
     first, *others = [facts_of(s.evaluation) for s in found]
     return [fact for fact in first if all(fact in facts for facts in others)]
+
+
+def _also_missing(found: Sequence[Subject]) -> list[str]:
+    """Return what the evaluations themselves say they did not measure, each once."""
+    said = [openly(str(text)) for s in found for text in s.evaluation.facts.get("not_measured") or ()]
+    return list(dict.fromkeys(said))
 
 
 def measured(found: Sequence[Subject]) -> set[str]:

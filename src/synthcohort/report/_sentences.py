@@ -50,9 +50,8 @@ def _agreement(found: Comparison, others: Sequence[Comparison]) -> str:
     if len(readable) < 2 or found not in readable:
         return ""
     same = sum(c.reading == found.reading for c in readable)
-    if same == len(readable):
-        return f"All {same} distances measured give the same reading."
-    return f"{same} of {len(readable)} distances measured give this reading; the others differ, see the table."
+    rest = "; the others differ, see the table" if same < len(readable) else ""
+    return f"{same} of {len(readable)} distances give this reading{rest}."
 
 
 def say_utility(found: Comparison | None, ratio: Comparison | None) -> str:
@@ -103,7 +102,7 @@ def say_copies(found: Comparison | None) -> str:
         " nothing can be concluded.",
         "unclear": "There are no held-out patients beside it, so it cannot be read.",
     }[found.reading]
-    return f"{first}. {second} {_bound(subject, bad)}".strip()
+    return f"{first}. {second} {'' if found.reading == 'blind' else _bound(subject, bad)}".strip()
 
 
 def _bound(subject: Score, bad: Score | None) -> str:

@@ -87,7 +87,8 @@ def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> dict[str
     if utility:
         labels = [c.subject.label or "mean" for c in utility]
         figures["utility"] = _figures.forest(utility, labels, axis=_text.AXES["utility"], roles=_text.UTILITY_ROLES)
-    distances = [c for name in _FIDELITY for c in select(comparisons, name) if usable(c.subject)]
+    fidelity = [c for name in _FIDELITY for c in select(comparisons, name)]
+    distances = [c for c in fidelity if c.reading in ("within", "beyond", "between", "bad")]
     if distances:
         figures["fidelity"] = _figures.fidelity(distances, roles=_text.ROLES)
     shares = [c for c in select(comparisons, COPIES) if usable(c.subject)]
@@ -95,7 +96,7 @@ def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> dict[str
         spaces = [_text.space(c.subject.extractor) or "pixels" for c in shares]
         figures["copies"] = _figures.forest(shares, spaces, axis=_text.AXES["copies"], roles=_text.COPIES_ROLES)
     if nearest := _similarities(evaluation):
-        figures["similarity"] = _figures.similarities(nearest, None)
+        figures["similarity"] = _figures.similarities(nearest, evaluation.facts.get("copy_thresholds") or {})
     if losses := _losses(evaluation.training):
         figures["training"] = _figures.curves(losses, axis=_text.AXES["training"])
     if fits := _fits(evaluation.task_curves):

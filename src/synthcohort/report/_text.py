@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from ._compare import Reading
 from ._counts import count
 
 MINUS, NARROW = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
+_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ REAL_BANNER = (
     " leave the place where the real cohort may be seen."
 )
 WITHHELD_CONTROL = (
-    "Examples of a control are not shown: some controls serve real images, or near copies of them, on purpose."
+    "Examples are shown of synthetic cohorts only: controls may serve real images, or near copies of them, on purpose."
 )
+ALSO_MISSING = "The evaluation itself notes:"
 NO_EXAMPLES = "No example images were stored."
 LAY_LEGEND = (
     "The ceiling is what real images of other patients score in the same comparison: nothing is expected to do better."
@@ -173,10 +176,12 @@ CAPTIONS = {
     "utility": "Usefulness: Dice on real test patients of networks trained on this cohort, on real images (ceiling) and"
     " on the bad case, by structure.",
     "fidelity": "Realism: where this cohort lies between unseen real images and the bad case, by score and feature"
-    " space. An arrow marks a value outside the figure.",
+    " space. An arrow marks a value outside the figure. Scores whose ceiling and bad case overlap are left"
+    " out.",
     "copies": "Copies: share of images that resemble a training image too closely; ceiling is held-out patients, bad"
     " case is images copied on purpose.",
-    "similarity": "How similar each synthetic image is to the training image nearest to it.",
+    "similarity": "How similar each synthetic image is to the training image nearest to it, by space; right of the"
+    " dashed line of its colour an image counts as a copy.",
     "training": "Training of the generator.",
     "task": "Training of the task networks: loss on the validation images of whatever each was trained on; one curve"
     " for each seed.",
@@ -248,7 +253,7 @@ def with_seed(name: str, seed: int) -> str:
 
 def withheld_copies(number_withheld: int) -> str:
     """Return why some examples are not shown."""
-    return f"{number_withheld} stored examples are not shown: they resemble a training image too closely."
+    return f"Held back because they resemble a training image too closely: {number_withheld} of the stored examples."
 
 
 def measure(score: Score) -> str:
@@ -280,11 +285,12 @@ def number(value: float | None, unit: str = "") -> str:
 
 def _digits(value: float, decimals: int) -> str:
     if value == 0 or abs(value) >= 0.1:
-        return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else decimals}f}"
+        digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else decimals
+        return f"{value:,.{digits}f}".replace(",", NARROW)
     if abs(value) >= 1e-4:
         return f"{value:.2g}"
     mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}\N{MULTIPLICATION SIGN}10^{int(exponent)}"
+    return f"{mantissa}{NARROW}\N{MULTIPLICATION SIGN}{NARROW}10{str(int(exponent)).translate(_RAISED)}"
 
 
 def _minus(text: str) -> str:
@@ -306,5 +312,5 @@ def sample_sizes(score: Score) -> str:
 
 
 def space(extractor: str) -> str:
-    """Return an extractor's name without the digest of its weights."""
-    return extractor.split("@")[0].split(":")[0].split("#")[0]
+    """Return an extractor's name without the digest of its weights ("task-1f3ab2c4" is "task")."""
+    return re.sub(r"[-@:#][0-9a-f]{4,}$", "", extractor)

@@ -1,0 +1,91 @@
+"""What a Gaussian knows of the data: the posterior mean of an image given its noisy version on a straight path.
+
+For x ~ N(mu, S) and x_t = t x + (1 - t) z with z ~ N(0, I), the posterior mean is
+mu + t S (t^2 S + (1 - t)^2 I)^-1 (x_t - t mu). S has the leading principal components on a coarse grid and one variance
+for everything else. Block means times the block side are orthonormal coordinates, so noise has unit spread on the grid.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..nets.fitted import Fitted
+from ._pca import principal_components
+
+GRID_SIDE = 32
+
+
+class GaussianPrior(Fitted):
+    """Mean, leading components and rest variance of (channels, height, width) data.
+
+    Args:
+        channels: Channels of the data.
+        height: Rows.
+        width: Columns.
+        components: Principal components kept.
+    """
+
+    fitted: ClassVar[tuple[str, ...]] = ("basis", "variances")
+    mean: Tensor
+    basis: Tensor
+    variances: Tensor
+    rest: Tensor
+
+    def __init__(self, channels: int, height: int, width: int, components: int) -> None:
+        super().__init__()
+        self.components, self.block = components, max(1, min(height, width) // GRID_SIDE)
+        while height % self.block or width % self.block:
+            self.block -= 1
+        self.grid = (channels, height // self.block, width // self.block)
+        coordinates = channels * self.grid[1] * self.grid[2]
+        self.register_buffer("mean", torch.zeros(coordinates))
+        self.register_buffer("basis", torch.zeros(0, coordinates))
+        self.register_buffer("variances", torch.zeros(0))
+        self.register_buffer("rest", torch.ones(()))
+
+    def fit(self, data: Tensor) -> None:
+        """Compute mean, components and rest variance of data (n, channels, height, width)."""
+        rows = self._coordinates(data).numpy()
+        found = principal_components(rows, self.components)
+        variances = np.square(found.factors).sum(1)
+        pixels = data[0].numel()
+        spread = data - self._pixels(torch.from_numpy(found.mean.astype(np.float32))[None])
+        total = float(spread.square().sum(dtype=torch.float64)) / max(len(data) - 1, 1)
+        self.mean = torch.from_numpy(found.mean.astype(np.float32))
+        self.basis = torch.from_numpy((found.factors / np.sqrt(variances)[:, None]).astype(np.float32))
+        self.variances = torch.from_numpy(variances.astype(np.float32))
+        self.rest = torch.tensor(
+            max(total - variances.sum(), 1e-6 * total) / (pixels - len(variances)), dtype=torch.float32
+        )
+
+    def posterior(self, x_t: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the posterior mean (B, C, H, W) of the data and its root mean square spread (B, 1, 1, 1).
+
+        Args:
+            x_t: (B, C, H, W) noisy data, float32.
+            time: (B,) times in [0, 1); 0 is noise.
+        """
+        with torch.autocast(x_t.device.type, enabled=False):
+            t, noise = time[:, None], (1 - time[:, None]).square()
+            centred = self._coordinates(x_t) - t * self.mean
+            rest = t * self.rest / (t.square() * self.rest + noise)
+            leading = t * self.variances / (t.square() * self.variances + noise)
+            coarse = self.mean + ((leading - rest) * (centred @ self.basis.T)) @ self.basis - rest * t * self.mean
+            # All that the components do not explain, fine detail included, shrinks by one factor.
+            mean = self._pixels(coarse) + rest[:, :, None, None] * x_t
+            pixels, known = x_t[0].numel(), len(self.variances)
+            left = (self.variances * noise / (t.square() * self.variances + noise)).sum(1, keepdim=True)
+            left = left + (pixels - known) * self.rest * noise / (t.square() * self.rest + noise)
+        return mean, (left / pixels).sqrt()[:, :, None, None]
+
+    def _coordinates(self, data: Tensor) -> Tensor:
+        return (functional.avg_pool2d(data, self.block) * self.block).flatten(1)
+
+    def _pixels(self, coordinates: Tensor) -> Tensor:
+        coarse = coordinates.view(len(coordinates), *self.grid) / self.block
+        return coarse.repeat_interleave(self.block, 2).repeat_interleave(self.block, 3)
