@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from .errors import InputError, Mismatch, NotACohort, writing
+from .errors import InputError, Mismatch, NotACohort
 from .runs import file_sha256, fingerprint, publishing, sha256, write_atomic
 from .types import SPLITS, Array
 
@@ -143,19 +143,24 @@ class Cohort:
         """
         positions = self.split("reference")
         order, _ = pd.factorize(self.samples["patient_id"].to_numpy()[positions])
-        return positions[order % 2 == (0 if half == "A" else 1)]
+        chosen: Array = positions[order % 2 == (0 if half == "A" else 1)]
+        return chosen
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return images and patients of each split."""
-        return {
-            split: {"images": len(rows), "patients": int(rows["patient_id"].nunique())}
-            for split, rows in self.samples.groupby("split", observed=True)
-        }
+        return _counts(self.samples)
 
     def label_matrix(self) -> Array:
         """Return (N, L) float32 labels; unknown is NaN."""
         columns = [f"label.{name}" for name in self.facts.labels]
         return self.samples[columns].astype("Float32").to_numpy(dtype=np.float32, na_value=np.nan)
+
+
+def _counts(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
+    return {
+        str(split): {"images": len(rows), "patients": int(rows["patient_id"].nunique())}
+        for split, rows in samples.groupby("split", observed=True)
+    }
 
 
 _REMAKE = "Make one with `synthcohort prepare`"
@@ -317,11 +322,7 @@ class CohortWriter:
             table[f"label.{name}"] = table[f"label.{name}"].astype("boolean")
         table.to_parquet(self.folder / "samples.parquet", index=False)
         digests = {p.name: file_sha256(p) for p in sorted(self.folder.iterdir())}
-        counts = {
-            split: {"images": len(rows), "patients": int(rows["patient_id"].nunique())}
-            for split, rows in table.groupby("split", observed=True)
-        }
-        content = {"schema": SCHEMA, **_facts_json(self.facts), "counts": counts, "digests": digests}
+        content = {"schema": SCHEMA, **_facts_json(self.facts), "counts": _counts(table), "digests": digests}
         write_atomic(self.folder / "cohort.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
@@ -390,15 +391,3 @@ def existing(out: Path, config: Mapping[str, Any]) -> Cohort | None:
     raise Mismatch(
         "An existing output is reused only for the same command", str(out), "Choose another --out or remove it"
     )
-
-
-__all__ = [
-    "Cohort",
-    "CohortWriter",
-    "Facts",
-    "check_comparable",
-    "existing",
-    "verify",
-    "writing",
-    "writing_cohort",
-]

@@ -16,7 +16,7 @@ import torch
 from . import plugins, runs
 from .cohort import Cohort, CohortWriter, Facts, existing, writing_cohort
 from .devices import choose_device
-from .errors import BadOption, Mismatch, writing
+from .errors import BadOption, Mismatch
 from .nets.generator import RESERVED, Generator, Streams, build
 from .progress import Progress, say
 from .runs import LOG, WEIGHTS
@@ -74,21 +74,18 @@ def sample(
         say(f"{out.name} is finished already")
         return finished
     facts = _facts(trained["facts"], content["config"], model, {**config, "fingerprint": runs.fingerprint(config)})
-    bf16 = content["config"]["precision"] == "bf16"
+    draw = _Draw(model, seed, resolved, target, bf16=content["config"]["precision"] == "bf16")
     with (
         writing_cohort(out, facts, config, key=None) as writer,
         Progress(f"Sampling {content['config']['generator']}", len(splits)) as progress,
     ):
-        held = chunk_length(model.shape) * -(-batch // chunk_length(model.shape))
+        held = draw.chunk * -(-batch // draw.chunk)
         for start in range(0, len(splits), held):
-            stop = min(start + held, len(splits))
-            with torch.inference_mode(), torch.autocast(target.type, torch.bfloat16, enabled=bf16):
-                for first, images, masks in _chunks(model, start, stop, seed, resolved, target):
-                    _write(writer, facts, splits, first, images, masks, trained["facts"]["spacing_mm"])
-                    progress.advance(len(images))
+            for first, images, masks in list(draw.chunks(start, min(start + held, len(splits)))):
+                _write(writer, facts, splits, first, images, masks, trained["facts"]["spacing_mm"])
+                progress.advance(len(images))
         if (run / LOG).exists():
-            with writing(out):
-                (writer.folder / TRAINING_LOG).write_bytes((run / LOG).read_bytes())
+            runs.write_atomic(writer.folder / TRAINING_LOG, (run / LOG).read_bytes())
         writer.finish()
     return Cohort(out)
 
@@ -146,7 +143,8 @@ def _splits(n: int | None, like: Path | str | None, trained: Mapping[str, Any]) 
 
 def _facts(trained: Mapping[str, Any], config: Mapping[str, Any], model: Generator, step: Mapping[str, Any]) -> Facts:
     name = f"{config['generator']} of {trained['name']}"
-    kept = {**_tuples(trained), "name": name, "source": f"generator {config['generator']}"}
+    # No generator is conditioned on findings yet, so a sample has none to carry.
+    kept = {**_tuples(trained), "name": name, "source": f"generator {config['generator']}", "labels": ()}
     made_by = {**config, "fingerprint": runs.fingerprint(config), "trained_on": trained["training_counts"]}
     return Facts(
         **kept,
@@ -161,17 +159,25 @@ def chunk_length(shape: tuple[int, ...]) -> int:
     return max(1, min(MAX_CHUNK, CHUNK_PIXELS // (shape[1] * shape[2])))
 
 
-def _chunks(
-    model: Generator, start: int, stop: int, seed: int, options: Mapping[str, Any], device: torch.device
-) -> Iterator[tuple[int, Array, Array | None]]:
-    """Yield (index of the first sample, images, masks) for samples start to stop, computed in whole aligned chunks."""
-    length = chunk_length(model.shape)
-    for first in range(start, stop, length):
-        streams = Streams([runs.derive_seed(seed, "sample", first + i) for i in range(length)], device)
-        made = model.sample(Condition(length, first=first), streams, **options)
-        wanted = min(stop - first, length)
-        masks = None if made.masks is None else made.masks[:wanted].cpu().numpy().astype(np.uint8)
-        yield first, made.images[:wanted].float().cpu().numpy(), masks
+class _Draw:
+    """Draws samples by index, in whole aligned chunks."""
+
+    def __init__(
+        self, model: Generator, seed: int, options: Mapping[str, Any], device: torch.device, *, bf16: bool
+    ) -> None:
+        self.chunk = chunk_length(model.shape)
+        self._model, self._seed, self._options, self._device, self._bf16 = model, seed, options, device, bf16
+
+    def chunks(self, start: int, stop: int) -> Iterator[tuple[int, Array, Array | None]]:
+        """Yield (index of the first sample, images, masks) for samples start to stop; start is a chunk's first."""
+        for first in range(start, stop, self.chunk):
+            seeds = [runs.derive_seed(self._seed, "sample", first + i) for i in range(self.chunk)]
+            with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                streams = Streams(seeds, self._device)
+                made = self._model.sample(Condition(self.chunk, first=first), streams, **self._options)
+            wanted = min(stop - first, self.chunk)
+            masks = None if made.masks is None else made.masks[:wanted].cpu().numpy().astype(np.uint8)
+            yield first, made.images[:wanted].float().cpu().numpy(), masks
 
 
 def _write(
@@ -184,7 +190,7 @@ def _write(
     spacing_mm: list[float] | None,
 ) -> None:
     stored = from_unit_range(images, facts.value_range, facts.dtype)
-    spacing = spacing_mm or [None, None]
+    spacing = spacing_mm or (None, None)
     for offset, image in enumerate(stored):
         name = f"s{first + offset:08d}"
         row = {

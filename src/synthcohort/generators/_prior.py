@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..nets.fitted import Fitted
+from ..nets.generator import Fitted
 from ._pca import principal_components
 
 GRID_SIDE = 32

@@ -162,14 +162,21 @@ class DCGAN(Generator):
 
 
 class Hinge(DCGAN):
-    """Hinge GAN (Lim & Ye 2017) with the two learning rates and momenta of SAGAN (Zhang et al. 2019, section 4)."""
+    """Hinge GAN (Lim & Ye 2017), Adam's momenta as in Miyato et al. 2018 (arXiv 1802.05957, section 4).
+
+    Learning rates and norm are our choice for trainings of minutes. On 700 cardiac slices of 32 px with masks, with 32
+    filters and 32,000 images seen, one trial each, the samples' spread (standard deviation over samples, mean over
+    pixels; 0.45 for the real ones) was 0.07 with batch norm and SAGAN's 1e-4 and 4e-4, 0.11 with batch norm and 2e-4,
+    0.25 with layer norm and 2e-4, 0.37 with layer norm and 5e-4.
+    """
 
     objective: ClassVar[Objective] = Objective(
         critic=lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(),
         generator=lambda fake: -fake.mean(),
-        generator_learning_rate=1e-4,
-        critic_learning_rate=4e-4,
+        generator_learning_rate=5e-4,
+        critic_learning_rate=5e-4,
         optimiser=adam(0.0, 0.9),
+        critic_norm="layer",
     )
 
 

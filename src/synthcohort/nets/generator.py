@@ -12,7 +12,6 @@ from .. import plugins
 from ..cohort import Facts
 from ..errors import BadOption, InputError
 from ..types import Array, Batch, Clock, Condition, Generated, Update
-from .fitted import Fitted
 
 RESERVED = ("shape", "labels", "mask_classes")
 """What the cohort decides; everything else in a generator's signature is an option."""
@@ -41,6 +40,21 @@ class Streams:
     def integers(self, high: int) -> Tensor:
         """Return (B,) int64 in [0, high)."""
         return torch.cat([torch.randint(high, (1,), generator=g) for g in self._streams]).to(self._device)
+
+
+class Fitted(nn.Module):
+    """A module whose buffers named in `fitted` take their shape from the state that is loaded."""
+
+    fitted: ClassVar[tuple[str, ...]] = ()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        for name in self.fitted:
+            if prefix + name in state_dict:
+                stored = state_dict[prefix + name]
+                current = getattr(self, name)
+                device = stored.device if current is None else current.device
+                self.register_buffer(name, torch.empty_like(stored, device=device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class Generator(Fitted):

@@ -68,11 +68,11 @@ class Heart:
     def draw(cls, rng: np.random.Generator, group: str) -> tuple[Heart, Heart]:
         """Return a random heart of a disease group at end-diastole and at end-systole."""
         inner, wall, ejection, right, ejection_right = (rng.normal(*pair) for pair in _GROUPS[group])
-        septum = np.radians(164) + rng.normal(0, 0.45)
+        septum = np.radians(164) + rng.normal(0, 0.9)
         body = float(np.clip(rng.normal(1, 0.08), 0.8, 1.25))
         blood = float(np.clip(rng.normal(208, 30), 140, 270))
         diastole = cls(
-            centre=(rng.normal(-6, 15), rng.normal(-2, 17)),
+            centre=(rng.normal(-6, 26), rng.normal(-2, 28)),
             tilt=(rng.normal(6, 6), rng.normal(2, 6)),
             septum=float(septum),
             inner=float(inner * body),

@@ -51,7 +51,7 @@ class Thorax:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Thorax:
         """Return a random chest."""
-        turn = rng.normal(0, 0.22) + (rng.random() < 0.12) * rng.normal(0, 0.45)
+        turn = rng.normal(0, 0.3) + (rng.random() < 0.12) * rng.normal(0, 0.45)
         lean = rng.random()
         half = (float(np.clip(rng.normal(136, 12), 118, 165)), float(np.clip(rng.normal(160, 14), 140, 190)))
         return cls(

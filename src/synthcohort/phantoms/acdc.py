@@ -62,7 +62,7 @@ class Phantom:
 
 def _patient(rng: np.random.Generator, group: str, size: int) -> tuple[list[tuple[Array, Array]], float, float]:
     """Return [(image, mask) at end-diastole and end-systole] as (Z, H, W), pixel spacing and slice gap in mm."""
-    field_mm = float(np.clip(rng.normal(255, 18), 215, 310))
+    field_mm = float(np.clip(rng.normal(255, 28), 205, 330))
     slices = int(rng.integers(6, 13))
     height, width = (round(size * share) for share in [(1, 1), (1, 1), (1, 1), (0.9, 1), (1, 0.9)][rng.integers(5)])
     # The first slice lies near the base, sometimes above it; the last near the apex, sometimes past it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..progress import say
 from ..report import report
 from ..sample import sample
 from ..train import train
+from ..types import Score
 
 REVISION = 1
 RESERVED = ("shape", "labels", "mask_classes")
@@ -76,44 +78,55 @@ def study(
         "weights": sorted(weights or {}),
     }
     runs.open_run(out, config)
+    pipeline = _Pipeline(Path(cohort), out, images_seen, batch, precision, device, dict(weights or {}))
     rows: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
-    evaluations: list[Path] = []
     for name in names:
         for seed in range(seeds):
             say(f"{name}, seed {seed}")
-            part = f"{_slug(name)}-{seed}"
-            common = {"seed": seed, "device": device}
+            known = {"generator": name, "pipeline_seed": seed}
             try:
-                run = train(
-                    cohort,
-                    generator=name,
-                    out=out / "runs" / part,
-                    images_seen=images_seen,
-                    batch=batch,
-                    precision=precision,
-                    options=chosen[name],
-                    **common,  # type: ignore[arg-type]
-                )
+                rows += [{**known, **score.to_json()} for score in pipeline.run(name, seed, chosen[name])]
             except Diverged as error:
-                failures.append({"generator": name, "pipeline_seed": seed, "reason": str(error)})
-                continue
-            made = sample(run, out=out / "synthetic" / part, like=cohort, **common)  # type: ignore[arg-type]
-            scores = evaluate(
-                cohort,
-                made.path,
-                out=out / "evaluations" / part,
-                seeds=1,
-                seed=seed,
-                weights=weights,
-                jobs=out / "jobs",
-            )
-            evaluations.append(out / "evaluations" / part)
-            rows += [{"generator": name, "pipeline_seed": seed, **score.to_json()} for score in scores]
+                failures.append({**known, "reason": str(error)})
     _publish(out, rows, failures, table(rows))
-    if evaluations:
-        report(evaluations, out=out / "report.html")
+    if pipeline.evaluations:
+        report(pipeline.evaluations, out=out / "report.html")
     return out
+
+
+@dataclass
+class _Pipeline:
+    """Training, sampling and scoring with one seed, every part in its own folder of the study."""
+
+    cohort: Path
+    out: Path
+    images_seen: int
+    batch: int
+    precision: str
+    device: str
+    weights: Mapping[str, Path]
+    evaluations: list[Path] = field(default_factory=list)
+
+    def run(self, name: str, seed: int, options: Mapping[str, Any]) -> list[Score]:
+        """Return the scores of one generator and one seed."""
+        part = f"{_slug(name)}-{seed}"
+        trained = train(
+            self.cohort,
+            generator=name,
+            out=self.out / "runs" / part,
+            images_seen=self.images_seen,
+            batch=self.batch,
+            seed=seed,
+            precision=self.precision,
+            device=self.device,
+            options=options,
+        )
+        made = sample(trained, out=self.out / "synthetic" / part, like=self.cohort, seed=seed, device=self.device)
+        folder, jobs = self.out / "evaluations" / part, self.out / "jobs"
+        scores = evaluate(self.cohort, made.path, out=folder, seeds=1, seed=seed, weights=self.weights, jobs=jobs)
+        self.evaluations.append(folder)
+        return scores
 
 
 def _options_of_each(names: Sequence[str], options: Mapping[str, Any] | Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 Source: Ronneberger et al. 2015 (arXiv:1505.04597), in MONAI's BasicUNet form with batch normalisation. The loss is
 cross-entropy plus soft Dice over the foreground classes of a batch; a class that no training image has is legal and is
-pushed towards nowhere. The rate is constant; a fit ends after a fixed number
-of images seen, or when the validation loss stops falling, and keeps the weights of the lowest validation loss.
+pushed towards nowhere. A fit ends after a fixed number of images seen, or when the validation loss stops falling,
+and keeps the weights of the lowest validation loss.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Task(nn.Module):
         width: Channels at full resolution; the bottleneck, and with it the feature space, has eight times as many.
         images_seen: Training images seen in a whole fit, repeats counted.
         batch: Images per step.
-        learning_rate: Of AdamW, constant.
+        learning_rate: Peak rate of AdamW: it rises over the first tenth of the fit and falls to zero along a cosine.
         patience_images: Images seen without a lower validation loss after which the fit ends early.
         augment: Shift, zoom and dim the training images a little.
 
@@ -56,9 +56,9 @@ class Task(nn.Module):
         labels: Sequence[str],
         width: int = 16,
         images_seen: int = 16_000,
-        batch: int = 32,
-        learning_rate: float = 4e-3,
-        patience_images: int = 6_000,
+        batch: int = 16,
+        learning_rate: float = 3e-3,
+        patience_images: int = 8_000,
         augment: bool = False,
     ) -> None:
         super().__init__()
@@ -106,6 +106,7 @@ class Task(nn.Module):
             images, masks = self._tensors(train_images[positions], train_masks[positions], value_range)
             if self.augment:
                 images, masks = _augmented(images, masks, derive_seed(seed, "task augmentation", images_seen))
+            optimiser.param_groups[0]["lr"] = self.learning_rate * _schedule(images_seen / self.images_seen)
             losses.append(self._step(images, masks, optimiser, loss_of))
             images_seen += len(positions)
             last = images_seen >= self.images_seen
@@ -243,6 +244,11 @@ def _loss() -> nn.Module:
 
     loss: nn.Module = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
     return loss
+
+
+def _schedule(fraction: float) -> float:
+    """Return the share of the peak rate at a fraction of the fit."""
+    return min(1.0, 0.1 + 9 * fraction) * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
 def _batches(count: int, batch: int, seed: int) -> Iterator[Array]:

@@ -57,14 +57,10 @@ def load_batch(cohort: Cohort, positions: Array, seen: int, batch: int, seed: in
 
 def facts_for_samples(cohort: Cohort) -> dict[str, Any]:
     """Return what a sampled cohort will need to know of the training cohort; nothing of a patient."""
-    spacings = cohort.samples[["spacing_y_mm", "spacing_x_mm"]].drop_duplicates() if _has_spacing(cohort) else []
-    one = [float(v) for v in spacings.iloc[0]] if len(spacings) == 1 else None  # type: ignore[union-attr]
+    columns = ["spacing_y_mm", "spacing_x_mm"]
+    known = cohort.samples[columns].drop_duplicates() if set(columns) <= set(cohort.samples) else None
+    one = None if known is None or len(known) != 1 or known.isna().any(axis=None) else known.iloc[0].tolist()
     content = json.loads((cohort.path / "cohort.json").read_text(encoding="utf-8"))
     kept = ("name", "modality", "shape", "dtype", "value_range", "mask_classes", "labels", "pixel_rules", "licence")
     counts = {split: count["images"] for split, count in cohort.counts().items()}
     return {**{key: content.get(key) for key in kept}, "spacing_mm": one, "training_counts": counts}
-
-
-def _has_spacing(cohort: Cohort) -> bool:
-    columns = ["spacing_y_mm", "spacing_x_mm"]
-    return set(columns) <= set(cohort.samples) and bool(cohort.samples[columns].notna().all(axis=None))

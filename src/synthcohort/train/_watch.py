@@ -39,7 +39,7 @@ class EventWriter:
     def __init__(self, out: Path, seen: int, total: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(out / "events"), purge_step=seen or None) if total else None  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(out / "events"), purge_step=seen or None) if total else None
 
     def __enter__(self) -> EventWriter:
         """Return the writer."""
@@ -48,15 +48,15 @@ class EventWriter:
     def __exit__(self, *_: object) -> None:
         """Flush and close."""
         if self._writer:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
 
     def add_scalars(self, values: Mapping[str, float], images_seen: int) -> None:
         """Write each value under its name."""
         if self._writer:
             for name, value in values.items():
-                self._writer.add_scalar(name, value, images_seen)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, images_seen)
 
     def add_image(self, image: Array, images_seen: int) -> None:
         """Write an (H, W, 3) uint8 picture."""
         if self._writer:
-            self._writer.add_image("samples", image, images_seen, dataformats="HWC")  # type: ignore[no-untyped-call]
+            self._writer.add_image("samples", image, images_seen, dataformats="HWC")
