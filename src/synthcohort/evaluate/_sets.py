@@ -102,16 +102,13 @@ def whole(cohort: Cohort, name: str) -> ImageSet:
 def real_sets(cohort: Cohort) -> RealSets:
     """Return the parts of a real cohort; reference patients are halved in their order of first appearance."""
     everything = whole(cohort, "real")
-    reference = cohort.split("reference")
-    order = {patient: place for place, patient in enumerate(dict.fromkeys(everything.patients[reference].tolist()))}
-    odd = np.array([order[patient] % 2 == 1 for patient in everything.patients[reference].tolist()], dtype=bool)
-    held_out = np.concatenate([cohort.split("test"), reference[~odd]])
+    held_out = np.concatenate([cohort.split("test"), cohort.reference_half("A")])
     return RealSets(
         train=everything.take(cohort.split("train"), "real train"),
         val=everything.take(cohort.split("val"), "real val"),
         test=everything.take(cohort.split("test"), "real test"),
         held_out=everything.take(held_out, "real held-out"),
-        holdout=everything.take(reference[odd], "holdout"),
+        holdout=everything.take(cohort.reference_half("B"), "holdout"),
     )
 
 

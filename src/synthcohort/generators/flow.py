@@ -117,7 +117,7 @@ class Generator(Contract):
         update("flow", loss, lr=self.learning_rate * schedule(clock.fraction, self.warmup))
         return {"flow": loss}
 
-    def sample(self, condition: Condition, rng: Streams, *, steps: int = 16) -> Generated:
+    def sample(self, condition: Condition, rng: Streams, *, steps: int = 8) -> Generated:
         """Return samples by Heun's method over `steps` intervals of the straight path."""
         x = rng.normal(self.channels, *self.shape[1:]).contiguous(memory_format=torch.channels_last)
         times = torch.linspace(0, 1, steps + 1).tolist()
