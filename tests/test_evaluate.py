@@ -15,6 +15,7 @@ import torch
 from synthcohort.cohort import Cohort, Facts, writing_cohort
 from synthcohort.errors import BadOption, BadOutput, InputError, Mismatch, UnknownName
 from synthcohort.evaluate import _folder, _sets, _utility, evaluate
+from synthcohort.evaluate._work import Evaluation, Plan
 from synthcohort.tasks import segmentation
 from synthcohort.types import Array, Score
 
@@ -142,8 +143,24 @@ def test_every_subject_has_a_ceiling_and_a_bad_row(finished: Path) -> None:
 
 def test_distances_compare_equal_numbers(finished: Path) -> None:
     rows = [row for row in rows_of(finished) if row.arm == "image"]
-    # Held out are 4 test patients and every second of 6 reference patients; 32 real training images, 50 synthetic.
-    assert {(row.n_real, row.n_synthetic) for row in rows} == {((4 + 3) * SLICES, 8 * SLICES)}
+    # Held out are 4 test patients and every second of 6 reference patients. The ceiling of the task space is the 3
+    # validation and the 3 other reference patients; there are 50 synthetic images.
+    assert {(row.n_real, row.n_synthetic) for row in rows} == {((4 + 3) * SLICES, (3 + 3) * SLICES)}
+
+
+@pytest.mark.parametrize(("space", "count"), [("task", (3 + 3) * SLICES), ("squeezenet", 8 * SLICES)])
+def test_what_a_space_was_fitted_to_is_no_ceiling_in_it(
+    real: Path, synthetic: Path, tmp_path: Path, space: str, count: int
+) -> None:
+    cohorts = Cohort(real), Cohort(synthetic)
+    plan = Plan((), {}, task_space=True, tasks={}, not_measured=(), seeds=1, seed=0, config={})
+    work = Evaluation(tmp_path / "eval", cohorts, plan, tmp_path, tmp_path)
+    compared = work._compared_in(space)
+    assert [len(images) for _, images in compared.items()] == [count] * 3
+    ceiling, fitted = set(compared.ceiling.patients.tolist()), set(work.real.train.patients.tolist())
+    assert ceiling <= (fitted if space == "squeezenet" else set(work.real.unfitted.patients.tolist()))
+    assert not ceiling & set(work.real.held_out.patients.tolist())
+    assert not set(work.real.unfitted.patients.tolist()) & fitted
 
 
 def test_ratio_and_gap_follow_from_the_dice_of_the_arms(finished: Path) -> None:

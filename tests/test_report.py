@@ -16,11 +16,11 @@ from PIL import Image
 
 from synthcohort.errors import BadOption, BadOutput, InputError, NotAnEvaluation
 from synthcohort.report import report
-from synthcohort.report._compare import Comparison, compare
+from synthcohort.report._compare import Comparison, compare, paired_reading
 from synthcohort.report._counts import count, openly, total
 from synthcohort.report._headline import controls, headline
 from synthcohort.report._read import read_evaluation
-from synthcohort.report._sentences import say_copies
+from synthcohort.report._sentences import say_copies, say_utility
 from synthcohort.report._text import number
 from synthcohort.types import Score
 
@@ -453,6 +453,24 @@ def test_readings_follow_from_intervals(values: tuple[float, float, float], read
     mirrored = tuple(1 - value for value in values)
     (found,) = compare(trio("kid", mirrored, better="lower", half=0.02))
     assert found.reading == reading
+
+
+def test_a_loss_that_only_the_paired_ratio_shows_is_said() -> None:
+    # Dice 0.72 -+ 0.06 beside 0.80 -+ 0.04 overlap; their ratio by seed and patient is 0.90 -+ 0.05.
+    (dice,) = compare(trio("dice_volume", (0.72, 0.78, 0.46), better="higher", half=0.04))
+    (ratio,) = compare(trio("dice_ratio", (0.9, 1.0, 0.58), better="higher", half=0.02))
+    assert dice.reading == "within"
+    assert paired_reading(dice, ratio) == "between"
+    assert "measurably below real images" in say_utility(dice, ratio)
+    (open_ratio,) = compare(trio("dice_ratio", (0.97, 1.0, 0.58), better="higher", half=0.02))
+    assert paired_reading(dice, open_ratio) == paired_reading(dice, None) == "within"
+    assert "no loss was shown, which is not the same as no loss" in say_utility(dice, open_ratio)
+
+
+def test_copies_within_the_ceiling_are_not_called_none() -> None:
+    (found,) = compare(copies((0.006, 0.0, 0.98), "pixels"))
+    assert found.reading == "within"
+    assert "which is not the same as no copies" in say_copies(found)
 
 
 def test_a_blind_space_does_not_speak_for_the_cohort() -> None:

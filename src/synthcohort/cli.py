@@ -372,7 +372,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"synthcohort: {' '.join(message.split())}", file=sys.stderr)
+    # Names from a download may hold control characters, which a terminal would obey.
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    print(f"synthcohort: {line}", file=sys.stderr)
     return status
 
 

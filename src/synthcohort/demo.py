@@ -19,14 +19,14 @@ from .report import report
 from .sample import sample
 from .train import train
 
-PATIENTS = 150
+PATIENTS = 200
 SIDE = 32
 SEED = 0
 LEARNER_SEEDS = 3
 GENERATOR = "flow"
 CONTROLS = ("memoriser",)  # `evaluate` adds gaussian, copycat and holdout by itself; they need no training
 BATCH = 32
-IMAGES_SEEN: Mapping[str, int] = {"flow": 96_000, "memoriser": 40_000}
+IMAGES_SEEN: Mapping[str, int] = {"flow": 80_000, "memoriser": 40_000}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {"flow": {"width": 48}}
 
 

@@ -72,6 +72,7 @@ def png_bytes(image: Image.Image) -> bytes:
 
 def loss_curves(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the losses of a log over images seen as SVG text."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -87,5 +88,6 @@ def loss_curves(rows: Sequence[Mapping[str, Any]]) -> str:
         axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "synthcohort"}):  # else the ids in the file are random
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

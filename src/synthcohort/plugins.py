@@ -31,6 +31,8 @@ KINDS = {
     "studies": "study",
     "formats": "export",
 }
+# What a plugin must have at least; an outsider's name may lead anywhere.
+_METHODS = {"sources": "records", "phantoms": "write", "generators": "sample", "tasks": "fit", "extractors": "extract"}
 _EXTRAS = {"nibabel": "core", "ray": "ray", "umap": "umap", "faiss": "faiss"}
 
 
@@ -48,7 +50,9 @@ def find(kind: str, name: str) -> Any:
     """
     module, attribute = name.split(":", 1) if ":" in name else _locate(kind, name)
     try:
-        return getattr(importlib.import_module(module), attribute)
+        plugin = getattr(importlib.import_module(module), attribute)
+    except ValueError as error:  # an empty name
+        raise UnknownName(f"A plugin is package.module:Name ({kind})", name, "Check the module's path") from error
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):
             raise UnknownName(f"A plugin is package.module:Name ({kind})", name, "Check the module's path") from error
@@ -56,6 +60,10 @@ def find(kind: str, name: str) -> Any:
         raise MissingDependency(f"{name} needs {error.name}: pip install 'synthcohort[{extra}]'") from error
     except AttributeError as error:
         raise UnknownName(f"A plugin module must define {attribute}", name, f"Define {attribute} in it") from error
+    method = _METHODS.get(kind, "__call__")
+    if not hasattr(plugin, method):
+        raise UnknownName(f"A plugin among the {kind} has {method}", f"{name} has none", "See CONTRIBUTING.md")
+    return plugin
 
 
 def _locate(kind: str, name: str) -> tuple[str, str]:

@@ -27,6 +27,7 @@ from .types import SPLITS, Array, Record
 REVISION = 1
 """Raise it when the same command gives another cohort."""
 SHARES = (0.6, 0.1, 0.15, 0.15)
+MAX_SIZE, MAX_FIELD_MM = 8192, 10_000
 _SMALL_TEXT = (".csv", ".cfg", ".txt", ".json")
 
 
@@ -64,6 +65,8 @@ def prepare(
     """
     _check_numbers(size, field_mm, shares)
     root, out = Path(root), Path(out)
+    if not out.name.isprintable():  # it becomes the cohort's name; bytes that are not UTF-8 are not printable either
+        raise BadOption("A cohort's name is printable text", repr(out.name), "Choose another --out")
     plugin = plugins.find("sources", source)
     resolved = plugins.resolve(plugin, options)
     opened = plugin(root, **resolved)
@@ -114,11 +117,13 @@ def _write(
 
 
 def _check_numbers(size: int, field_mm: float | None, shares: Sequence[float]) -> None:
-    if size < 4:
-        raise BadOption("Images are at least 4 pixels wide", f"size {size}", "Choose a larger --size")
-    if field_mm is not None and not 0 < field_mm < float("inf"):
-        raise BadOption("A field of view is a positive length", f"field_mm {field_mm}", "Give millimetres")
-    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
+    if not 4 <= size <= MAX_SIZE:
+        raise BadOption(f"Images are 4 to {MAX_SIZE} pixels wide", f"size {size}", "Choose another --size")
+    if field_mm is not None and not 1 <= field_mm <= MAX_FIELD_MM:
+        rule = f"A field of view is 1 to {MAX_FIELD_MM} mm"
+        raise BadOption(rule, f"field_mm {field_mm}", "Give millimetres")
+    valid = len(shares) == len(SPLITS) and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6  # not so with a NaN
+    if not valid or shares[0] == 0:
         raise BadOption(f"Shares of {', '.join(SPLITS)} sum to 1", f"{tuple(shares)}", f"The default is {SHARES}")
 
 

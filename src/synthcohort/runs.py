@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import hmac
 import json
@@ -22,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from .errors import BadOutput, Mismatch, writing
+from .errors import BadOutput, InputError, Mismatch, writing
 
 if TYPE_CHECKING:
     import torch
 
 Config = Mapping[str, Any]
 
+_KEY_BYTES = 32
 CHECKPOINT, WEIGHTS, LOG = "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
 
 
@@ -49,7 +52,8 @@ def _plain(value: Any) -> Any:
 
 def sha256(data: bytes | str) -> str:
     """Return the SHA-256 of bytes or text as hex."""
-    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+    # A file name need not be UTF-8; Python holds its odd bytes as surrogates.
+    return hashlib.sha256(data.encode(errors="surrogateescape") if isinstance(data, str) else data).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
@@ -84,15 +88,38 @@ def cohort_key(cohort_name: str) -> bytes:
     """Return the secret key under which a cohort's patients and pixels are pseudonymised.
 
     The 32-byte master key is made on first use, readable by the user only, outside every cohort.
+
+    Raises:
+        InputError: The key file does not hold a key.
+        BadOutput: It cannot be made.
     """
     path = config_folder() / "pseudonym.key"
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_key(path)
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:  # pseudonyms under an empty key could be undone by anyone
+        raise InputError(
+            f"The pseudonym key has {_KEY_BYTES} bytes",
+            f"{path} has {len(key)}",
+            "Restore it, or remove it to give cohorts prepared from now on other pseudonyms",
+        )
+    return hmac.digest(key, cohort_name.encode(), "sha256")
+
+
+def _make_key(path: Path) -> None:
+    """Put a whole new key at `path`, unless another process is first; a killed process leaves no half of one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(secrets.token_bytes(32))
-    return hmac.digest(path.read_bytes(), cohort_name.encode(), "sha256")
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -101,7 +128,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Raises:
         BadOutput: The disk is full or not writable; the old content stays.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    # The process's own name: evaluations may share a folder of jobs.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with writing(path):
         try:
             with temporary.open("wb") as file:
@@ -121,21 +149,62 @@ def publishing(out: Path, print_: str) -> Iterator[Path]:
     Whatever an earlier, interrupted attempt left in it is removed first.
 
     Raises:
-        BadOutput: `out` exists, or its disk cannot be written.
+        BadOutput: `out` exists, another process is writing it, or its disk cannot be written.
     """
-    partial = out.with_name(f"{out.name}.partial-{print_[:12]}")
-    if out.exists():
+    if out.exists() or not out.name:
         raise BadOutput("An output must not exist yet", str(out), "Choose another --out or remove it")
+    partial = out.with_name(f"{out.name}.partial-{print_[:12]}")
     with writing(out):
+        partial.mkdir(parents=True, exist_ok=True)
+    with writing(out), _locked(partial, out):
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            _clear(partial)
             yield partial
             _sync_folder(partial)
             partial.rename(out)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+@contextlib.contextmanager
+def holding(out: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder while the block writes to it; files half written before are removed.
+
+    Raises:
+        BadOutput: Another process is at work in it.
+    """
+    with _locked(out, out):
+        for path in out.glob(".*.partial"):
+            path.unlink(missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    """Hold the lock of a folder; the system drops it when the process ends, however it ends."""
+    busy = BadOutput("One process writes an output at a time", f"another is at work on {out}", "Wait for it to end")
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError as error:  # the other process has just finished
+        raise busy from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise busy from error
+            # Some network file systems have no locks; there the user has to see to it.
+        if not folder.exists() or os.stat(folder).st_ino != os.fstat(handle).st_ino:
+            raise busy
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -21,7 +21,7 @@ from ..types import Score
 from . import _folder, _rows, _spaces
 from ._work import Evaluation, Plan
 
-REVISION = 1
+REVISION = 2
 _RESERVED = ("shape", "mask_classes", "labels")
 _NOT_MEASURED = (
     "No membership inference attack was made.",
@@ -75,8 +75,9 @@ def evaluate(
     if (out / _folder.FACTS).exists():
         say(f"{out.name} is finished already")
         return _folder.read_scores(out)
-    work = Evaluation(out, cohorts, plan, Path(jobs) if jobs else out / "jobs", out if jobs is None else Path(jobs))
-    return work.run(start)
+    with runs.holding(out):
+        work = Evaluation(out, cohorts, plan, Path(jobs) if jobs else out / "jobs", out if jobs is None else Path(jobs))
+        return work.run(start)
 
 
 def _opened(real: Path, synthetic: Path) -> tuple[Cohort, Cohort]:

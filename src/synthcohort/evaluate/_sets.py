@@ -77,6 +77,7 @@ class RealSets:
         test: What tasks are scored on.
         held_out: Test patients and half of the reference patients: what distances are taken to.
         holdout: The other half of the reference patients: the control that cannot be copied from training.
+        unfitted: Validation and `holdout` patients: what is neither fitted to nor measured against.
     """
 
     train: ImageSet
@@ -84,6 +85,7 @@ class RealSets:
     test: ImageSet
     held_out: ImageSet
     holdout: ImageSet
+    unfitted: ImageSet
 
 
 def whole(cohort: Cohort, name: str) -> ImageSet:
@@ -103,12 +105,14 @@ def real_sets(cohort: Cohort) -> RealSets:
     """Return the parts of a real cohort; reference patients are halved in their order of first appearance."""
     everything = whole(cohort, "real")
     held_out = np.concatenate([cohort.split("test"), cohort.reference_half("A")])
+    unfitted = np.concatenate([cohort.split("val"), cohort.reference_half("B")])
     return RealSets(
         train=everything.take(cohort.split("train"), "real train"),
         val=everything.take(cohort.split("val"), "real val"),
         test=everything.take(cohort.split("test"), "real test"),
         held_out=everything.take(held_out, "real held-out"),
         holdout=everything.take(cohort.reference_half("B"), "holdout"),
+        unfitted=everything.take(unfitted, "real unfitted"),
     )
 
 

@@ -1,10 +1,11 @@
-"""Copies: synthetic images nearer to a training image than different patients ever are to each other.
+"""Copies: synthetic images nearer to a training image than different patients are to each other.
 
 Cosine similarity of features, or normalised cross-correlation of pixels over shifts of up to 2 pixels in half pixels.
 The threshold is calibrated between different patients: the nearest image of another patient, for every training image
 and for every reference image, of which about 0.1 % lie above it. Lower is better, and the share is read beside
 `holdout`, which cannot copy. A share of 0 bounds the true rate by the interval's upper end, for what this detector can
-see: it is a screening, not a privacy guarantee. Flips, rotations and elastic deformations are not looked for.
+see: it is a screening, not a privacy guarantee. Flips, rotations and elastic deformations are not looked for. The rate
+of false alarms holds for images like the real ones: with less noise an image resembles all others more and raises more.
 
 Sources: Somepalli et al. 2023 (arXiv:2212.03860; similarity above a threshold), Dar et al. 2024 (arXiv:2402.01054;
 copies of patients in latent diffusion), Akbar et al. 2025 (pixel correlation as a detector).

@@ -45,6 +45,15 @@ class Comparison:
         return "beyond" if worse(ceiling, subject) else "within"
 
 
+def paired_reading(found: Comparison, ratio: Comparison | None) -> Reading:
+    """Return the reading of an arm, or that of its ratio to the ceiling where the arm's own interval leaves it open.
+
+    The ratio is paired by learner seed and patient: two intervals that overlap do not mean that it holds 1.
+    """
+    decided = ratio is not None and found.reading == "within" and ratio.reading in ("between", "beyond", "bad")
+    return ratio.reading if ratio is not None and decided else found.reading
+
+
 def part(found: Comparison | None, role: Role) -> Score | None:
     """Return the row of a comparison that has the role, or None."""
     if found is None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..types import Score
-from ._compare import Comparison, bounds, part, select, usable, worse
+from ._compare import Comparison, Reading, bounds, paired_reading, part, select, usable, worse
 from ._counts import score_json
 from ._read import Evaluation
 
@@ -32,6 +32,11 @@ class Headline:
     ratio: Comparison | None
     copies: Comparison | None
 
+    @property
+    def utility_reading(self) -> Reading:
+        """Return what can be concluded about usefulness, from the paired ratio where that tells more."""
+        return paired_reading(self.utility, self.ratio) if self.utility else "not_estimable"
+
     def to_json(self) -> dict[str, Any]:
         """Return the numbers by the names that other programs read."""
         return {
@@ -42,7 +47,7 @@ class Headline:
             "synthetic_on_real": _number(part(self.utility, "subject")),
             "real_on_real": _number(part(self.utility, "ceiling")),
             "bad_on_real": _number(part(self.utility, "bad")),
-            "utility_reading": self.utility.reading if self.utility else "not_estimable",
+            "utility_reading": self.utility_reading,
             "ratio": _number(part(self.ratio, "subject")),
             "copies": _number(part(self.copies, "subject")),
             "copies_ceiling": _number(part(self.copies, "ceiling")),

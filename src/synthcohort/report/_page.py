@@ -156,6 +156,7 @@ def _overview_row(subject: Subject) -> dict[str, Any]:
     shown, evaluation = subject.headline, subject.evaluation
     keys = ("realism", "utility", "copies")
     found = (shown.realism, shown.utility, shown.copies)
+    readings = [shown.utility_reading if c is shown.utility else c.reading if c else None for c in found]
     return {
         "name": subject.name,
         "generator": evaluation.generator or "unknown",
@@ -167,10 +168,10 @@ def _overview_row(subject: Subject) -> dict[str, Any]:
                 "subject": cell(part(c, "subject")),
                 "ceiling": cell(part(c, "ceiling")),
                 "bad": cell(part(c, "bad")),
-                "reading": _text.READINGS[c.reading] if c else "not measured",
+                "reading": _text.READINGS[reading] if c and reading else "not measured",
                 "measure": _text.measure(c.subject) if c else "",
             }
-            for key, c in zip(keys, found, strict=True)
+            for key, c, reading in zip(keys, found, readings, strict=True)
         ],
         "ratio": cell(part(shown.ratio, "subject")),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..types import Score
-from ._compare import Comparison, bounds, usable
+from ._compare import Comparison, bounds, paired_reading, usable
 from ._headline import Control
 from ._text import NARROW, number, space, term
 
@@ -69,14 +69,13 @@ def say_utility(found: Comparison | None, ratio: Comparison | None) -> str:
     if ratio is not None and ratio.subject.value is not None:
         first += f", so it kept {100 * ratio.subject.value:.0f}{NARROW}% of that"
     second = {
-        "within": "The two intervals overlap: with this many test patients no loss was shown, which is not the same as"
-        " no loss.",
+        "within": "With this many test patients no loss was shown, which is not the same as no loss.",
         "beyond": "That is above the network trained on real images; check for copies before believing it.",
         "between": "That is measurably below real images and measurably above the bad case.",
         "bad": "That is no better than the bad case.",
         "blind": "With this many test patients the bad case does as well as real images, so nothing can be concluded.",
         "unclear": "There is no ceiling beside it, so it cannot be read.",
-    }[found.reading]
+    }[paired_reading(found, ratio)]
     return f"{first}. {second}"
 
 
@@ -94,7 +93,8 @@ def say_copies(found: Comparison | None) -> str:
     if ceiling is not None and usable(ceiling):
         first += f"; among real images of patients who were never trained on it is {number(ceiling.value, 'share')}"
     second = {
-        "within": "That is within the range of held-out patients: no more copies than coincidence gives.",
+        "within": "That overlaps the range of held-out patients: no more than coincidence was shown, which is not the"
+        " same as no copies.",
         "beyond": "That is below the range of held-out patients.",
         "between": "That is more than coincidence gives: some images repeat training images.",
         "bad": "That is as much as among images that are copies on purpose.",

@@ -39,7 +39,7 @@ GLOSSARY = {
         "Kernel distance (KID)",
         "Squared distance between real and synthetic images in a feature space, by a cubic kernel; its expected value"
         " does not depend on how many images are compared.",
-        "0 is identical; slightly negative values are chance.",
+        "0 is identical; slightly negative values are chance. Its size depends on the space: compare within one only.",
     ),
     "precision": Term(
         "Precision",
@@ -63,7 +63,7 @@ GLOSSARY = {
     ),
     "dice_volume": Term(
         "Dice, per volume",
-        "Overlap of predicted and true structure, counted over all slices of a volume, then averaged over patients.",
+        "Overlap of predicted and true structure, counted over all slices of a volume, then averaged over volumes.",
         "0 no overlap, 1 perfect.",
     ),
     "dice_slice": Term(
@@ -85,8 +85,8 @@ GLOSSARY = {
     ),
     "copies": Term(
         "Share of copies",
-        "Share of images that resemble a training image more than images of different patients ever resemble each"
-        " other.",
+        "Share of images that resemble a training image more than real images of different patients resemble each"
+        " other, all but about one in a thousand.",
         "0 to 100 %, lower is better; read it beside the share among held-out patients.",
     ),
     "nearest_similarity_median": Term(
@@ -112,7 +112,7 @@ UTILITY_ROLES: dict[Role, str] = {
 COPIES_ROLES: dict[Role, str] = {"subject": "this cohort", "ceiling": "held-out patients", "bad": "copied on purpose"}
 
 READINGS: dict[Reading, str] = {
-    "within": "in the ceiling's range",
+    "within": "overlaps the ceiling",
     "beyond": "beyond the ceiling",
     "between": "between ceiling and bad case",
     "bad": "no better than the bad case",
@@ -161,8 +161,10 @@ EXAMPLES_MASKS = "Below each, the same image with the outlines of its mask."
 PAIRS = "Left the synthetic image, right the real training image nearest to it; the closest pairs first."
 NO_PAIRS = "No pairs were stored with this evaluation."
 INTERVALS = (
-    "Intervals are 95\N{NARROW NO-BREAK SPACE}% and treat all images of one patient as one. Ceiling and bad case are"
-    " scored on as many images as the cohort itself. No overall score is formed."
+    "Intervals are 95\N{NARROW NO-BREAK SPACE}%. Those of Dice redraw learner seeds and test patients, those of distances"
+    " leave out groups of patients: all images of a patient go together. Those of the share of copies are exact binomial"
+    " and count images one by one, so the ceiling's is too narrow. None holds the spread between training runs of the"
+    " generator. In a distance, ceiling and bad case have as many images as the cohort. No overall score is formed."
 )
 ALT_OVERVIEW = "Dice of every cohort on real test patients, beside ceiling and bad case; the numbers are in the table."
 FOOTER = "Made by synthcohort. report.json beside this page holds the same numbers for programs."

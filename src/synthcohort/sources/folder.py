@@ -74,7 +74,7 @@ class Source:
         licence: str = "not stated",
         value_range: tuple[float, ...] = (),
     ) -> None:
-        if value_range and (len(value_range) != 2 or not value_range[0] < value_range[1]):
+        if value_range and (len(value_range) != 2 or not -math.inf < value_range[0] < value_range[1] < math.inf):
             raise BadOption("value_range is two increasing numbers", f"{value_range}", "Write value_range=0,4095")
         if not root.is_dir():
             raise BadSource("The source's folder must exist", f"{root} is no folder", "Name the folder of the images")
@@ -205,10 +205,9 @@ def _read_table(path: Path, name: Path) -> tuple[list[str], list[dict[str, str]]
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True, restval="", restkey="")
-            rows = list(reader)
+            columns, rows = [column.strip() for column in reader.fieldnames or []], list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadSource("The folder has a readable table of its images", f"no valid {name}", "Write one") from error
-    columns = [column.strip() for column in reader.fieldnames or []]
     if len(set(columns)) < len(columns):
         raise BadSource("A column is there once", f"{name} repeats one", _FIX)
     if any("" in row for row in rows):
@@ -229,8 +228,8 @@ def _inside(root: Path, name: str, where: str) -> Path:
 
 
 def _whole(text: str, where: str) -> int:
-    if not text.strip().isdecimal():
-        raise BadSource("slice_index is a whole number from 0", f"{where} has '{text}'", _FIX)
+    if not text.strip().isdecimal() or len(text.strip()) > 9:  # 10 digits may overflow the table's integers
+        raise BadSource("slice_index is a whole number from 0, of at most 9 digits", f"{where} has '{text}'", _FIX)
     return int(text)
 
 

@@ -78,20 +78,21 @@ def study(
         "weights": sorted(weights or {}),
     }
     runs.open_run(out, config)
-    pipeline = _Pipeline(Path(cohort), out, images_seen, batch, precision, device, dict(weights or {}))
-    rows: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
-    for name in names:
-        for seed in range(seeds):
-            say(f"{name}, seed {seed}")
-            known = {"generator": name, "pipeline_seed": seed}
-            try:
-                rows += [{**known, **score.to_json()} for score in pipeline.run(name, seed, chosen[name])]
-            except Diverged as error:
-                failures.append({**known, "reason": str(error)})
-    _publish(out, rows, failures, table(rows))
-    if pipeline.evaluations:
-        report(pipeline.evaluations, out=out / "report.html")
+    with runs.holding(out):
+        pipeline = _Pipeline(Path(cohort), out, images_seen, batch, precision, device, dict(weights or {}))
+        rows: list[dict[str, Any]] = []
+        failures: list[dict[str, Any]] = []
+        for name in names:
+            for seed in range(seeds):
+                say(f"{name}, seed {seed}")
+                known = {"generator": name, "pipeline_seed": seed}
+                try:
+                    rows += [{**known, **score.to_json()} for score in pipeline.run(name, seed, chosen[name])]
+                except Diverged as error:
+                    failures.append({**known, "reason": str(error)})
+        _publish(out, rows, failures, table(rows))
+        if pipeline.evaluations:
+            report(pipeline.evaluations, out=out / "report.html")
     return out
 
 

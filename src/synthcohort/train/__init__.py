@@ -85,10 +85,10 @@ def train(
     }
     positions = training_positions(source, plugin.SPLIT)
 
-    with writing(out):
+    with writing(out), runs.holding(runs.open_run(out, config)):
         # Take up the run folder.
-        runs.open_run(out, config)
         if (out / WEIGHTS).exists():
+            (out / CHECKPOINT).unlink(missing_ok=True)  # of a run that was killed between the last two lines
             say(f"{out.name} is finished already")
             return out
         model = build(generator, source.facts, resolved, seed=runs.derive_seed(seed, "weights"))

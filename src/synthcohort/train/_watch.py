@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,26 @@ def sample_sheet(model: Generator, averages: Mapping[str, nn.Module], seed: int,
 
 
 class EventWriter:
-    """TensorBoard event files under RUN/events; nothing for a generator without steps."""
+    """TensorBoard event files under RUN/events; nothing for a generator without steps.
+
+    TensorBoard's own writer puts the host's name into the name of the file, and writes in a thread where a full disk
+    goes unseen.
+    """
 
     def __init__(self, out: Path, seen: int, total: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        self._records = None
+        if not total:
+            return
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._writer = SummaryWriter(str(out / "events"), purge_step=seen or None) if total else None
+        # TensorBoard reads the files in the order of their names.
+        path = out / "events" / f"events.out.tfevents.{time.time_ns()}"
+        path.parent.mkdir(exist_ok=True)
+        self._records = RecordWriter(path.open("xb", buffering=0))
+        self._add(0, file_version="brain.Event:2")
+        if seen:  # what a killed run wrote after its checkpoint is dropped
+            self._add(seen, session_log=SessionLog(status=SessionLog.START))
 
     def __enter__(self) -> EventWriter:
         """Return the writer."""
@@ -47,16 +62,26 @@ class EventWriter:
 
     def __exit__(self, *_: object) -> None:
         """Flush and close."""
-        if self._writer:
-            self._writer.close()
+        if self._records:
+            self._records.close()
 
     def add_scalars(self, values: Mapping[str, float], images_seen: int) -> None:
         """Write each value under its name."""
-        if self._writer:
+        if self._records:
+            from torch.utils.tensorboard.summary import scalar
+
             for name, value in values.items():
-                self._writer.add_scalar(name, value, images_seen)
+                self._add(images_seen, summary=scalar(name, value))
 
     def add_image(self, image: Array, images_seen: int) -> None:
         """Write an (H, W, 3) uint8 picture."""
-        if self._writer:
-            self._writer.add_image("samples", image, images_seen, dataformats="HWC")
+        if self._records:
+            from torch.utils.tensorboard import summary
+
+            self._add(images_seen, summary=summary.image("samples", image, dataformats="HWC"))
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        assert self._records is not None
+        self._records.write(Event(wall_time=time.time(), step=step, **content).SerializeToString())

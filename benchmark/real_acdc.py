@@ -1,0 +1,120 @@
+"""Run the whole road on a real ACDC download and record commands, seconds and scores; no pixel is recorded.
+
+    python benchmark/real_acdc.py ../shared/data/acdc --work /tmp/acdc64 [--weights squeezenet=FILE]
+
+Finished parts are reused, so an interrupted benchmark goes on where it stopped. Run it alone on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from synthcohort.cohort import Cohort
+from synthcohort.runs import versions
+
+RESULTS = Path(__file__).parent / "results" / "acdc_64.jsonl"
+TRAINING = {
+    "flow": ["--images-seen", "80k", "--batch", "32", "--set", "patch=4"],
+    "hinge": ["--images-seen", "100k", "--batch", "64", "--set", "filters=32"],
+}
+TASK = ["--set", "images_seen=8000"]
+
+
+def main() -> None:
+    """Run everything and replace the results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, help="The ACDC download.")
+    parser.add_argument("--work", type=Path, required=True, help="Where cohorts, runs and evaluations go.")
+    parser.add_argument("--weights", action="append", default=[], help="EXTRACTOR=FILE, repeatable.")
+    parser.add_argument("--seeds", type=int, default=3, help="Learner seeds.")
+    parser.add_argument("--samples", type=int, default=2000)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    steps = Steps(given.work)
+    real = given.work / "real"
+    steps.run("prepare", "acdc", given.root, "--size", "64", "--out", real)
+    rows: list[dict[str, Any]] = []
+    for name, training in TRAINING.items():
+        run, made, scored = (given.work / f"{kind}_{name}" for kind in ("run", "synthetic", "eval"))
+        steps.run("train", real, "--generator", name, "--out", run, *training)
+        steps.run("sample", run, "--n", given.samples, "--out", made)
+        weights = [word for text in given.weights for word in ("--weights", text)]
+        steps.run(
+            "evaluate",
+            real,
+            made,
+            "--out",
+            scored,
+            "--seeds",
+            given.seeds,
+            "--jobs",
+            given.work / "jobs",
+            *TASK,
+            *weights,
+        )
+        lines = (scored / "scores.jsonl").read_text(encoding="utf-8").splitlines()
+        rows += [{"kind": "score", "generator": name, **json.loads(line)} for line in lines]
+    evaluations = [given.work / f"eval_{name}" for name in TRAINING]
+    steps.run("report", *evaluations, "--out", given.work / "report.html")
+    RESULTS.write_text("".join(json.dumps(row) + "\n" for row in [_header(real, steps), *rows]), encoding="utf-8")
+
+
+class Steps:
+    """Runs the command line and remembers what each command took, over interruptions too."""
+
+    def __init__(self, work: Path) -> None:
+        self._file, self._work = work / "seconds.json", work
+        self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def run(self, *words: object) -> None:
+        """Run `synthcohort WORDS`; a command that finished before is run again (it does nothing) and not timed."""
+        command = [str(word) for word in words]
+        started = time.monotonic()
+        program = Path(sys.executable).with_name("synthcohort")
+        subprocess.run([str(program), *command], check=True)
+        shown = " ".join(["synthcohort", *(self._short(word) for word in command)])
+        self.seconds.setdefault(shown, round(time.monotonic() - started, 1))
+        self._file.write_text(json.dumps(self.seconds))
+
+    def _short(self, word: str) -> str:
+        return word.replace(str(self._work) + "/", "") if str(self._work) in word else _without_folders(word)
+
+
+def _without_folders(word: str) -> str:
+    name, separator, path = word.rpartition("=")
+    return f"{name}{separator}{Path(path).name}" if "/" in path else word
+
+
+def _header(real: Path, steps: Steps) -> dict[str, Any]:
+    return {
+        "kind": "run",
+        "benchmark": "real_acdc",
+        "source": "ACDC (Bernard et al. 2018), centre-cropped copy, 100 patients, CC BY-NC-SA 4.0",
+        "cohort": Cohort(real).counts(),
+        "commands": steps.seconds,
+        "seed": 0,
+        "device": f"{_cpu()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "versions": versions(),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What several test files share: one thread, and one small cohort of discs.
+
+The networks of the tests are so small that two threads wait for each other more than they compute.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy read it; child processes inherit it
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SIDE, SLICES = 16, 3
+PATIENTS = {"train": 8, "val": 3, "test": 4, "reference": 6}
+
+
+@pytest.fixture(scope="session")
+def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real cohort of 63 images of 16x16 pixels of 21 patients, three slices each: a disc and its mask."""
+    from synthcohort.cohort import Facts, writing_cohort
+
+    out = tmp_path_factory.mktemp("discs") / "discs"
+    facts = Facts(
+        name="discs",
+        modality="phantom",
+        provenance="real",
+        shape=(1, SIDE, SIDE),
+        dtype="uint8",
+        value_range=(0.0, 255.0),
+        mask_classes=("background", "disc"),
+        pixel_rules={"resize": "area"},
+    )
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    with writing_cohort(out, facts, {"kind": "test"}, b"k" * 32) as writer:
+        for split, patients in PATIENTS.items():
+            for patient in range(patients):
+                for slice_index in range(SLICES):
+                    row, column, radius = *rng.uniform(5, 11, 2), rng.uniform(2.5, 5)
+                    mask = (np.hypot(y - row, x - column) < radius).astype(np.uint8)
+                    image = 60 + rng.normal(0, 10, (SIDE, SIDE)) + 100 * mask
+                    name = f"secret-{split}-{patient}"
+                    table = {"sample_id": f"{name}-{slice_index}", "patient_id": name, "group_id": f"{name}-volume"}
+                    table |= {"slice_index": slice_index, "split": split, "spacing_y_mm": 1.5, "spacing_x_mm": 1.25}
+                    writer.append(np.clip(image, 0, 255).astype(np.uint8)[None], mask, table)
+        writer.finish()
+    return out
