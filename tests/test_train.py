@@ -188,9 +188,7 @@ def test_another_config_is_refused(discs: Path, tmp_path: Path, changes: dict[st
     assert contents(out) == before
 
 
-def test_a_checkpoint_of_another_run_is_refused(
-    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_another_run_is_refused(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     monkeypatch.setattr(Recording, "poisoned_from", 40)
     for seed in (0, 1):

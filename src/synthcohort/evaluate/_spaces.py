@@ -69,7 +69,7 @@ def chosen(
     """Return the extractors that have weights by name, whether the task space is used, and which were skipped.
 
     Args:
-        names: What the user asked for; None for the task space and every extractor whose weights are given.
+        names: What the user asked for; None for the task space and every extractor that needs no weights or has them.
         weights: Extractor -> file.
         task: Whether a task is fitted, without which there is no task space.
 
@@ -81,7 +81,8 @@ def chosen(
     for name in weights:
         plugins.find("extractors", name)
     if names is None:
-        used, task_space = [name for name in dict.fromkeys((*known, *weights)) if name in weights], task
+        used = [name for name in dict.fromkeys((*known, *weights)) if name in weights or not _takes_weights(name)]
+        task_space = task
     else:
         used, task_space = [name for name in names if name not in (TASK, PIXELS)], TASK in names
     idle = [name for name in weights if name not in used]
@@ -93,3 +94,7 @@ def chosen(
         raise InputError("The task space needs a task", "no task is fitted here", "Leave task out of --extractors")
     found = {name: plugins.find("extractors", name)(weights=weights.get(name)) for name in used}
     return found, task_space, [name for name in known if name not in used] if names is None else []
+
+
+def _takes_weights(name: str) -> bool:
+    return bool(getattr(plugins.find("extractors", name), "WEIGHTS", True))

@@ -180,7 +180,8 @@ class Evaluation:
         real, seed = self.real, self.plan.seed
         copycat = _sets.control(_rows.COPYCAT, self.real_cohort, real.train, count=self._compared, seed=seed)
         roles = _rows.Roles(self.subject, real.holdout, copycat)
-        every = {_spaces.PIXELS: plugins.find("extractors", _spaces.PIXELS)(), **spaces}
+        able = {name: space for name, space in spaces.items() if getattr(space, "FINDS_COPIES", True)}
+        every = {_spaces.PIXELS: plugins.find("extractors", _spaces.PIXELS)(), **able}
         found: dict[str, Any] = {}
         for metric in track(wanted, "Copies", len(wanted), "metrics"):
             found |= _rows.add_copies(self.rows, metric, every, self.cache, (real.train, real.held_out), roles)

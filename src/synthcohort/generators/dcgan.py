@@ -164,11 +164,11 @@ class DCGAN(Generator):
 class Hinge(DCGAN):
     """Hinge GAN (Lim & Ye 2017), Adam's momenta as in Miyato et al. 2018 (arXiv 1802.05957, section 4).
 
-    Lim and Ye's own code takes DCGAN's batch norm and RMSprop at 2e-4. Optimiser, learning rates and norm are our choice
-    for trainings of minutes. On 700 cardiac slices of 32 px with masks, with 32
-    filters and 32,000 images seen, one trial each, the samples' spread (standard deviation over samples, mean over
-    pixels; 0.45 for the real ones) was 0.07 with batch norm and SAGAN's 1e-4 and 4e-4, 0.11 with batch norm and 2e-4,
-    0.25 with layer norm and 2e-4, 0.37 with layer norm and 5e-4.
+    Lim and Ye's own code keeps DCGAN's batch norm and takes RMSprop at 2e-4. Optimiser, learning rates and norm are our
+    choice for trainings of minutes. On 700 cardiac slices of 32 px with masks, with 32 filters and 32,000 images seen,
+    one trial each, the samples' spread (standard deviation over samples, mean over pixels; 0.45 for the real ones) was
+    0.07 with batch norm and SAGAN's 1e-4 and 4e-4, 0.11 with batch norm and 2e-4, 0.25 with layer norm and 2e-4, 0.37
+    with layer norm and 5e-4.
     """
 
     objective: ClassVar[Objective] = Objective(

@@ -80,16 +80,7 @@ def study(
     runs.open_run(out, config)
     with runs.holding(out):
         pipeline = _Pipeline(Path(cohort), out, images_seen, batch, precision, device, dict(weights or {}))
-        rows: list[dict[str, Any]] = []
-        failures: list[dict[str, Any]] = []
-        for name in names:
-            for seed in range(seeds):
-                say(f"{name}, seed {seed}")
-                known = {"generator": name, "pipeline_seed": seed}
-                try:
-                    rows += [{**known, **score.to_json()} for score in pipeline.run(name, seed, chosen[name])]
-                except Diverged as error:
-                    failures.append({**known, "reason": str(error)})
+        rows, failures = _run_all(pipeline, chosen, seeds)
         _publish(out, rows, failures, table(rows))
         if pipeline.evaluations:
             report(pipeline.evaluations, out=out / "report.html")
@@ -128,6 +119,23 @@ class _Pipeline:
         scores = evaluate(self.cohort, made.path, out=folder, seeds=1, seed=seed, weights=self.weights, jobs=jobs)
         self.evaluations.append(folder)
         return scores
+
+
+def _run_all(
+    pipeline: _Pipeline, chosen: Mapping[str, Mapping[str, Any]], seeds: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows of all pipelines that finished, and those that diverged with the reason."""
+    rows: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    for name, options in chosen.items():
+        for seed in range(seeds):
+            say(f"{name}, seed {seed}")
+            known = {"generator": name, "pipeline_seed": seed}
+            try:
+                rows += [{**known, **score.to_json()} for score in pipeline.run(name, seed, options)]
+            except Diverged as error:
+                failures.append({**known, "reason": str(error)})
+    return rows, failures
 
 
 def _options_of_each(names: Sequence[str], options: Mapping[str, Any] | Iterable[str]) -> dict[str, dict[str, Any]]:

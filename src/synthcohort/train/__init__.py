@@ -88,7 +88,8 @@ def train(
     with writing(out), runs.holding(runs.open_run(out, config)):
         # Take up the run folder.
         if (out / WEIGHTS).exists():
-            (out / CHECKPOINT).unlink(missing_ok=True)  # of a run that was killed between the last two lines
+            if (out / CHECKPOINT).exists():  # of a run that was killed between the last two lines
+                (out / CHECKPOINT).unlink()
             say(f"{out.name} is finished already")
             return out
         model = build(generator, source.facts, resolved, seed=runs.derive_seed(seed, "weights"))

@@ -45,16 +45,16 @@ class EventWriter:
         self._records = None
         if not total:
             return
-        from tensorboard.compat.proto.event_pb2 import SessionLog
-        from tensorboard.summary.writer.record_writer import RecordWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+        from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
         # TensorBoard reads the files in the order of their names.
         path = out / "events" / f"events.out.tfevents.{time.time_ns()}"
         path.parent.mkdir(exist_ok=True)
-        self._records = RecordWriter(path.open("xb", buffering=0))
+        self._records, self._event = RecordWriter(path.open("xb", buffering=0)), Event
         self._add(0, file_version="brain.Event:2")
-        if seen:  # what a killed run wrote after its checkpoint is dropped
-            self._add(seen, session_log=SessionLog(status=SessionLog.START))
+        if seen:  # what a killed run wrote after its checkpoint is dropped, from the step given here on
+            self._add(seen + 1, session_log=SessionLog(status=SessionLog.START))
 
     def __enter__(self) -> EventWriter:
         """Return the writer."""
@@ -81,7 +81,5 @@ class EventWriter:
             self._add(images_seen, summary=summary.image("samples", image, dataformats="HWC"))
 
     def _add(self, step: int, **content: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
         assert self._records is not None
-        self._records.write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
+        self._records.write(self._event(wall_time=time.time(), step=step, **content).SerializeToString())
