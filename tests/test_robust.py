@@ -215,7 +215,7 @@ def test_event_files_do_not_name_the_host_and_read_back(tmp_path: Path) -> None:
 
     from synthcohort.train._watch import EventWriter
 
-    for seen in (0, 64):  # the second writer resumes at 64 images
+    for seen in (0, 64):  # the second writer resumes at 64 images, so the first one's 128 counts no more
         with EventWriter(tmp_path, seen, 256) as events:
             for step in (seen + 64, seen + 128):
                 events.add_scalars({"loss": step / 2}, step)
@@ -225,7 +225,7 @@ def test_event_files_do_not_name_the_host_and_read_back(tmp_path: Path) -> None:
     assert not any(socket.gethostname() in name or str(os.getpid()) in name.split(".") for name in names)
     found = EventAccumulator(str(tmp_path / "events")).Reload()
     assert found.Tags()["scalars"] == ["loss"]
-    assert [(event.step, event.value) for event in found.Scalars("loss")] == [(128, 64.0), (192, 96.0)]
+    assert [(event.step, event.value) for event in found.Scalars("loss")] == [(64, 32.0), (128, 64.0), (192, 96.0)]
     assert [event.step for event in found.Images("samples")] == [192]
 
 
@@ -235,6 +235,7 @@ def test_a_full_disk_stops_the_event_writer(tmp_path: Path) -> None:
 
     with pytest.raises(BadOutput, match="No space left"), writing(tmp_path), EventWriter(tmp_path, 0, 64) as events:
         assert events._records is not None
+        events._records.close()
         events._records._writer = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (closed by the writer)
         events.add_scalars({"loss": 1.0}, 64)
 
