@@ -40,7 +40,7 @@ def demo(*, out: Path | str) -> Path:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     say(f"1/5 A phantom of a heart MRI download: {PATIENTS} procedural patients")
-    download, cohort = out / "download", out / "cohort"
+    download, cohort = out / "download", out / "heart"
     if not download.exists():
         with runs.publishing(download, runs.fingerprint({"phantom": "acdc", "patients": PATIENTS})) as folder:
             plugins.find("phantoms", "acdc")(patients=PATIENTS).write(folder, seed=SEED)

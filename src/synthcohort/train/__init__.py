@@ -103,6 +103,7 @@ def train(
             model.fit(*all_pixels(source, positions), seed=runs.derive_seed(seed, "fit"))
             model.to(target)
         log.rewind("images_seen", seen)
+        resumed = seen
 
         # Train.
         update = Updater(optimisers, target, precision)
@@ -125,14 +126,15 @@ def train(
                 if seen % report_every and seen < total:
                     continue
                 losses = update.means()
-                rate = round(batch * (clock.step + 1) / max(time.monotonic() - started, 1e-9), 1)
+                rate = round((seen - resumed) / (time.monotonic() - started), 1)
                 log.append([{"images_seen": seen, **losses}])
                 events.add_scalars({**losses, "images_per_second": rate}, seen)
                 if seen % grid_every == 0 or seen >= total:
-                    sheet = sample_sheet(model, averages, seed, precision)
-                    runs.write_atomic(out / f"samples-{seen:09d}.png", png_bytes(sheet))
                     runs.write_atomic(out / "losses.svg", loss_curves(log.rows()))
-                    events.add_image(np.asarray(sheet), seen)
+                    if not plugin.CONTROL:  # what a control makes is real images, or nearly
+                        sheet = sample_sheet(model, averages, seed, precision)
+                        runs.write_atomic(out / f"samples-{seen:09d}.png", png_bytes(sheet))
+                        events.add_image(np.asarray(sheet), seen)
                 if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS and seen < total:
                     save_checkpoint(out / CHECKPOINT, config, seen, model, averages, optimisers)
                     saved = time.monotonic()
