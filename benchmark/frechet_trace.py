@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 import torch
+from machine import processor
 
 from synthcohort import runs
 from synthcohort.metrics.frechet import trace_of_root
@@ -89,21 +89,13 @@ def main() -> int:
         "passed": error < RELATIVE_TOLERANCE and medians["scipy.linalg.sqrtm"] / medians["ours"] >= TARGET_RATIO,
         "threads": threads,
         "load_average": [load_before, os.getloadavg()[0]],
-        "device": f"cpu {_processor()}",
+        "device": f"cpu {processor()}",
         "versions": runs.versions(),
     }
     print(json.dumps(row))
     with _RESULTS.open("a") as file:
         file.write(json.dumps(row) + "\n")
     return 0 if row["passed"] else 1
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from machine import processor
 
 TOLERANCE = 1e-4
 SEED = 20151205
@@ -132,17 +132,9 @@ def compare(peer_python: str) -> tuple[dict[str, object], np.ndarray]:
         "weights_seed": SEED,
         "versions": runs.versions(),
         "peer_versions": peer_versions,
-        "device": "cuda" if torch.cuda.is_available() else f"cpu {_processor()}",
+        "device": "cuda" if torch.cuda.is_available() else f"cpu {processor()}",
     }
     return row, other["torch-fidelity"]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> int:

@@ -11,7 +11,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import processor
 
 from synthcohort.cohort import Cohort
 from synthcohort.runs import versions
@@ -104,16 +104,10 @@ def _header(real: Path, steps: Steps) -> dict[str, Any]:
         "cohort": Cohort(real).counts(),
         "commands": steps.seconds,
         "seed": 0,
-        "device": f"{_cpu()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "device": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "versions": versions(),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

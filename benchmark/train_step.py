@@ -19,7 +19,6 @@ import copy
 import io
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import processor
 from torch.utils.flop_counter import FlopCounterMode
 
 from synthcohort import plugins, runs
@@ -213,7 +213,7 @@ def main() -> int:
         "rounds": given.rounds,
         "threads": threads,
         "load_average": [load_before, os.getloadavg()[0]],
-        "device": f"cpu {_processor()}",
+        "device": f"cpu {processor()}",
         "command": f"python benchmark/train_step.py --sides {' '.join(map(str, given.sides))} --batch {given.batch} "
         f"--rounds {given.rounds}" + (" --peer PATH" if given.peer else ""),
         "versions": runs.versions(),
@@ -224,14 +224,6 @@ def main() -> int:
             print(json.dumps({**row, **facts}))
             file.write(json.dumps({**row, **facts}) + "\n")
     return 0
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

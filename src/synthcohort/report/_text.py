@@ -163,9 +163,9 @@ NO_PAIRS = "No pairs were stored with this evaluation."
 INTERVALS = (
     "Intervals are 95\N{NARROW NO-BREAK SPACE}%. Those of Dice redraw learner seeds and test patients, those of"
     " distances leave out groups of patients: all images of a patient go together. Those of the share of copies are"
-    " exact binomial and count images one by one, so the ceiling's is too narrow. None holds the spread between training"
-    " runs of the generator. In a distance, ceiling and bad case have as many images as the cohort. No overall score is"
-    " formed."
+    " exact binomial and count images one by one, so the ceiling's is too narrow. None holds the spread between"
+    " training runs of the generator. In a distance, ceiling and bad case have as many images as the cohort. No overall"
+    " score is formed."
 )
 ALT_OVERVIEW = "Dice of every cohort on real test patients, beside ceiling and bad case; the numbers are in the table."
 FOOTER = "Made by synthcohort. report.json beside this page holds the same numbers for programs."

@@ -1,0 +1,49 @@
+"""Record the headline numbers of a finished demo, with the machine and versions they were made on.
+
+python benchmark/record_demo.py demo --seconds 700
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+from pathlib import Path
+
+import torch
+from machine import processor
+
+from synthcohort.cohort import Cohort
+from synthcohort.runs import read_run, versions
+
+RESULTS = Path(__file__).parent / "results" / "demo.jsonl"
+
+
+def main() -> None:
+    """Append one row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("demo", type=Path, help="The folder that `synthcohort demo --out` wrote.")
+    parser.add_argument("--seconds", type=float, required=True, help="Wall time of `make demo`, set-up included.")
+    given = parser.parse_args()
+    content = json.loads((given.demo / "report.json").read_text(encoding="utf-8"))
+    subject = content["subjects"][0]
+    row = {
+        "benchmark": "demo",
+        "command": "make demo",
+        "seconds_with_set_up": given.seconds,
+        "cohort": Cohort(given.demo / "heart").counts(),
+        "training": read_run(given.demo / "runs" / subject["generator"])["config"],
+        "headline": subject["headline"],
+        "dice_volume_by_seed": subject["dice_volume_by_seed"],
+        "controls": content["controls"],
+        "device": f"cpu {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "versions": versions(),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
