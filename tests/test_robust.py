@@ -209,6 +209,19 @@ def test_a_terminal_is_not_sent_control_characters(capsys: pytest.CaptureFixture
     assert "\x1b" not in capsys.readouterr().err
 
 
+def test_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
+    """The library writes the metadata in an order that is random; ten files would be the same once in 512 times."""
+    import torch
+
+    tensors = {"é": torch.ones(3, dtype=torch.uint8), "b": torch.zeros(2, 2)}
+    for number in range(10):
+        runs.save_tensors(tmp_path / f"{number}", tensors, {"kind": "test"}, note="naïve \n")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    found, config, facts = runs.load_tensors(tmp_path / "0")
+    assert (config, facts) == ({"kind": "test"}, {"note": "naïve \n"})
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
 # What a run folder tells about its maker.
 
 
@@ -240,6 +253,21 @@ def test_a_full_disk_stops_the_event_writer(tmp_path: Path) -> None:
         events._records.close()
         events._records._writer = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (closed by the writer)
         events.add_scalars({"loss": 1.0}, 64)
+
+
+def test_the_feature_cache_keeps_no_small_images(tmp_path: Path) -> None:
+    from synthcohort.evaluate._sets import ImageSet
+    from synthcohort.evaluate._spaces import FeatureCache
+    from synthcohort.extractors import pixels, texture
+
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 32, 32), dtype=np.uint8)
+    patients = np.array(["a", "b", "c"])
+    cache = FeatureCache(tmp_path / "features", (0.0, 255.0))
+    real = ImageSet("real train", images, None, patients, patients, "key")
+    assert cache.features(real, pixels.Extractor()).values.shape == images.shape
+    assert not (tmp_path / "features").exists()
+    cache.features(real, texture.Extractor())
+    assert len(list((tmp_path / "features").iterdir())) == 1
 
 
 def test_loss_curves_are_the_same_file_every_time() -> None:

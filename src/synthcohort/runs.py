@@ -302,7 +302,17 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], config: Config
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {"config": canonical_json(config), "facts": canonical_json(facts)}
-    write_atomic(path, save(contiguous, metadata=header))
+    write_atomic(path, _ordered(save(contiguous, metadata=header)))
+
+
+def _ordered(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata in order; the library's own order differs from process to process."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(data)[start:]])
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:

@@ -83,6 +83,18 @@ class GaussianPrior(Fitted):
             left = left + (pixels - known) * self.rest * noise / (t.square() * self.rest + noise)
         return mean, (left / pixels).sqrt()[:, :, None, None]
 
+    def colour(self, white: Tensor, time: float) -> Tensor:
+        """Return t mu + (t^2 S + (1 - t)^2 I)^(1/2) white: noisy data, (B, C, H, W), of one time."""
+        return time * self._pixels(self.mean[None]) + self.scaled(white, time, 0.5)
+
+    def scaled(self, x: Tensor, time: float, power: float) -> Tensor:
+        """Return (t^2 S + (1 - t)^2 I)^power x for (B, C, H, W) x and one time."""
+        with torch.autocast(x.device.type, enabled=False):
+            noise = (1 - time) ** 2
+            rest = (time**2 * self.rest + noise) ** power
+            leading = (time**2 * self.variances + noise) ** power
+            return rest * x + self._pixels(((leading - rest) * (self._coordinates(x) @ self.basis.T)) @ self.basis)
+
     def _coordinates(self, data: Tensor) -> Tensor:
         return (functional.avg_pool2d(data, self.block) * self.block).flatten(1)
 
