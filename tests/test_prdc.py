@@ -83,3 +83,9 @@ def test_intervals_hold_the_value_and_stay_within_bounds():
 def test_five_images_are_too_few():
     a, b = (Features(x, np.arange(len(x)), "toy") for x in sets(5, 60))
     assert {row.status for row in prdc.score(a, b, seed=0)} == {"not_estimable"}
+
+
+def test_a_share_that_no_patient_changes_has_no_interval():
+    a, b = sets(60, 60)
+    apart = prdc.score(Features(a, np.arange(60) // 2, "toy"), Features(b + 1000, np.arange(60) // 2, "toy"), seed=0)
+    assert [(row.value, row.low, row.high) for row in apart] == [(0.0, None, None)] * 4

@@ -222,6 +222,52 @@ def test_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
+# A run from a stranger.
+
+
+@pytest.fixture
+def run(cohort: Path, tmp_path: Path) -> Path:
+    """A finished run of the PCA Gaussian."""
+    assert cli.main(["train", str(cohort), "--generator", "gaussian", "--out", str(tmp_path / "run")]) == 0
+    return tmp_path / "run"
+
+
+def _change(run: Path, change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> None:
+    tensors, config, facts = runs.load_tensors(run / runs.WEIGHTS)
+    change(tensors, facts)
+    runs.save_tensors(run / runs.WEIGHTS, tensors, config, **facts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, facts: tensors.popitem(),
+        lambda tensors, facts: facts.clear(),
+        lambda tensors, facts: facts["facts"].update(shape="x"),
+    ],
+)
+def test_weights_that_do_not_fit_their_run_are_one_line(
+    run: Path, tmp_path: Path, change: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _change(run, change)
+    assert cli.main(["sample", str(run), "--n", "2", "--out", str(tmp_path / "made")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_samples_that_are_not_finite_are_not_written(run: Path, tmp_path: Path) -> None:
+    _change(run, lambda tensors, facts: tensors.update({name: value * np.nan for name, value in tensors.items()}))
+    assert cli.main(["sample", str(run), "--n", "2", "--out", str(tmp_path / "made")]) == 1
+    assert not any(path.name.startswith("made") for path in tmp_path.iterdir())
+
+
+def test_a_log_with_foreign_rows_is_cleaned_on_resume(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text('[1]\n{"x": 1}\n{"images_seen": "a"}\n{"images_seen": 4}\n{"images_s')
+    log = runs.RowLog(tmp_path / "log")
+    log.rewind("images_seen", 8)
+    assert log.rows() == [{"images_seen": 4}]
+
+
 # What a run folder tells about its maker.
 
 

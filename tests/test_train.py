@@ -300,7 +300,7 @@ def test_the_weights_are_the_average_and_the_facts_name_no_patient(discs: Path, 
     final = (last - partial) / edges.diff()[-1]
     assert (final - raw[-1]).abs().max() < 0.11  # one step of Adam at rate 0.1, and float32 sums
     assert config["generator"] == RECORDING
-    assert facts["facts"]["training_counts"]["train"] == 24  # images
+    assert facts["facts"]["training_counts"]["train"] == "<10"  # patients: such a count does not leave
     assert facts["facts"]["spacing_mm"] == [1.5, 1.25]
     assert "secret" not in json.dumps([config, facts])
 

@@ -283,11 +283,11 @@ class RowLog:
         for line in self.path.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):
                 rows.append(json.loads(line))
-        return rows
+        return [row for row in rows if isinstance(row, dict)]
 
     def rewind(self, key: str, limit: int) -> None:
-        """Drop every row whose `key` is above `limit`."""
-        rows = [row for row in self.rows() if row[key] <= limit]
+        """Drop every row whose `key` is above `limit`, or no number."""
+        rows = [row for row in self.rows() if isinstance(row.get(key), int | float) and row[key] <= limit]
         write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:

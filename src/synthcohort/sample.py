@@ -16,7 +16,7 @@ import torch
 from . import plugins, runs
 from .cohort import Cohort, CohortWriter, Facts, existing, writing_cohort
 from .devices import choose_device
-from .errors import BadOption, Mismatch
+from .errors import BadOption, Diverged, Mismatch
 from .nets.generator import RESERVED, Generator, Streams, build
 from .progress import Progress, say
 from .runs import LOG, WEIGHTS
@@ -52,7 +52,8 @@ def sample(
         options: The generator's sampling options.
 
     Raises:
-        Mismatch: The run is not finished, or `like` was prepared differently.
+        Mismatch: The run is not finished or damaged, or `like` was prepared differently.
+        Diverged: A sample is not finite, so the run's weights are no use.
         BadOption: Neither or both of `n` and `like` are given, or an option is wrong.
     """
     run, out, target = Path(run), Path(out), choose_device(device)
@@ -94,7 +95,7 @@ def load_generator(run: Path, device: torch.device) -> tuple[Generator, dict[str
     """Return a finished run's generator, ready to sample, and the facts stored with its weights.
 
     Raises:
-        Mismatch: The folder is no run or the run is not finished.
+        Mismatch: The folder is no run, or the run is not finished or damaged.
     """
     content = runs.read_run(run)
     if not (run / WEIGHTS).exists():
@@ -104,7 +105,6 @@ def load_generator(run: Path, device: torch.device) -> tuple[Generator, dict[str
     tensors, config, stored = runs.load_tensors(run / WEIGHTS)
     if runs.canonical_json(config) != runs.canonical_json(content["config"]):
         raise Mismatch("Weights belong to their run", run.name, "Train it again")
-    facts = Facts(**{**_tuples(stored["facts"]), "provenance": "synthetic"})
     plugin = plugins.find("generators", config["generator"])
     if config["revision"] != plugin.REVISION:
         raise Mismatch(
@@ -113,8 +113,12 @@ def load_generator(run: Path, device: torch.device) -> tuple[Generator, dict[str
             "Train it again",
         )
     options = plugins.resolve(plugin, config["options"], reserved=RESERVED)
-    model = build(config["generator"], facts, options)
-    model.load_state_dict(tensors)
+    try:
+        facts = Facts(**{**_tuples(stored["facts"]), "provenance": "synthetic"})
+        model = build(config["generator"], facts, options)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:  # the file may come from anywhere
+        raise Mismatch("Weights and facts fit the network of their run", run.name, "Train it again") from error
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), stored
 
@@ -177,7 +181,10 @@ class _Draw:
                 made = self._model.sample(Condition(self.chunk, first=first), streams, **self._options)
             wanted = min(stop - first, self.chunk)
             masks = None if made.masks is None else made.masks[:wanted].cpu().numpy().astype(np.uint8)
-            yield first, made.images[:wanted].float().cpu().numpy(), masks
+            images = made.images[:wanted].float().cpu().numpy()
+            if not np.isfinite(images).all():  # as a stored integer it would be a legal pixel
+                raise Diverged("A sample has pixels that are not finite. Train again, with a lower learning rate")
+            yield first, images, masks
 
 
 def _write(

@@ -143,6 +143,9 @@ def score(real: Features, synthetic: Features, *, seed: int) -> list[Value]:
         parts = [jackknife_variance(values[column], without[s][:, column], sizes[s]) for s in (0, 1)]
         interval = normal_interval(float(values[column]), *parts)
         assert interval is not None, "both sides have a variance"
+        if interval.low == interval.high:  # 0 or 1 whoever is left out: the jackknife has no variance to go by
+            rows.append(_value(name, float(values[column])))
+            continue
         low, high = interval.clipped(0.0, np.inf if name == "density" else 1.0)
         rows.append(_value(name, float(values[column]), low, high))
     return rows

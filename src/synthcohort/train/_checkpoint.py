@@ -46,17 +46,20 @@ def load_checkpoint(
     tensors, stored, facts = runs.load_tensors(path)
     if runs.canonical_json(stored) != runs.canonical_json(config):
         raise Mismatch("A checkpoint belongs to its run", str(path), "Remove it to start over")
-    model.load_state_dict(_below(tensors, "model."))
-    for name, module in averages.items():
-        module.load_state_dict(_below(tensors, f"average.{name}."))
-    for name, optimiser in optimisers.items():
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _below(tensors, f"optimiser.{name}.").items():
-            index, field = key.split(".", 1)
-            state.setdefault(int(index), {})[field] = value
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-        _match_memory(optimiser)
-    return int(facts["images_seen"])
+    try:
+        model.load_state_dict(_below(tensors, "model."))
+        for name, module in averages.items():
+            module.load_state_dict(_below(tensors, f"average.{name}."))
+        for name, optimiser in optimisers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(tensors, f"optimiser.{name}.").items():
+                index, field = key.split(".", 1)
+                state.setdefault(int(index), {})[field] = value
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+            _match_memory(optimiser)
+        return int(facts["images_seen"])
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise Mismatch("A checkpoint fits the network of its run", str(path), "Remove it to start over") from error
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -62,5 +62,6 @@ def facts_for_samples(cohort: Cohort) -> dict[str, Any]:
     one = None if known is None or len(known) != 1 or known.isna().any(axis=None) else known.iloc[0].tolist()
     content = json.loads((cohort.path / "cohort.json").read_text(encoding="utf-8"))
     kept = ("name", "modality", "shape", "dtype", "value_range", "mask_classes", "labels", "pixel_rules", "licence")
-    counts = {split: count["images"] for split, count in cohort.counts().items()}
+    # A synthetic cohort is meant to leave: no count of fewer than ten patients goes with it.
+    counts = {split: count["images"] if count["patients"] >= 10 else "<10" for split, count in cohort.counts().items()}
     return {**{key: content.get(key) for key in kept}, "spacing_mm": one, "training_counts": counts}
