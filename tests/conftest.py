@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 SIDE, SLICES = 16, 3
-PATIENTS = {"train": 8, "val": 3, "test": 4, "reference": 6}
+PATIENTS = {"train": 10, "val": 3, "test": 4, "reference": 6}
 
 
 @pytest.fixture(scope="session")
 def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real cohort of 63 images of 16x16 pixels of 21 patients, three slices each: a disc and its mask."""
+    """A real cohort of 69 images of 16x16 pixels of 23 patients, three slices each: a disc and its mask."""
     from synthcohort.cohort import Facts, writing_cohort
 
     out = tmp_path_factory.mktemp("discs") / "discs"

@@ -51,7 +51,7 @@ def test_the_demo_ends_with_a_report_card_and_is_not_done_twice(
     assert sorted(names.values()) == ["control"] * len(demo.CONTROLS) + ["synthetic"]
     own = next(subject for subject in content["subjects"] if subject["provenance"] == "synthetic")
     assert {score["metric"] for score in own["scores"]} >= {"frechet", "copies", "dice_volume"}
-    for cohort in (out / "cohort", out / "synthetic" / "flow", out / "synthetic" / "memoriser"):
+    for cohort in (out / "heart", out / "synthetic" / "flow", out / "synthetic" / "memoriser"):
         assert verify(cohort) == []
 
     # Whatever is costly must not run again.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from typing import Any
 
 import numpy as np
@@ -105,25 +107,75 @@ def untrained() -> Generator:
     return model.eval()
 
 
-def test_a_zero_network_transports_noise_to_the_gaussian_exactly(untrained: Generator) -> None:
-    # For x ~ N(mu, S) the flow takes z to x_t = t mu + S_t^(1/2) z, S_t = t^2 S + (1 - t)^2 I. The sampler ends with
-    # E[x | x_t] = mu + t S S_t^(-1/2) z at the last of its times, whatever their number.
-    mean, covariance = dense(untrained.prior)
+def square_root(covariance: Array) -> Array:
     values, vectors = np.linalg.eigh(covariance)
-    seeds = list(range(16))
+    return (vectors * np.sqrt(values)) @ vectors.T
+
+
+@pytest.mark.parametrize("time", [0.0, 0.4, 0.95])
+def test_colouring_is_the_dense_square_root(prior: GaussianPrior, time: float) -> None:
+    mean, covariance = dense(prior)
+    root = square_root(time**2 * covariance + (1 - time) ** 2 * np.eye(128))
+    white = np.random.default_rng(6).normal(size=(3, 128))
+    found = prior.colour(torch.from_numpy(white).float().view(3, 2, 8, 8), time)
+    np.testing.assert_allclose(found.flatten(1).numpy(), time * mean + white @ root, atol=2e-5)  # float32
+    back = prior.scaled(prior.scaled(found, time, -0.5), time, 0.5)
+    torch.testing.assert_close(back, found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8, 64])
+def test_a_zero_network_transports_noise_to_the_gaussian(untrained: Generator, steps: int) -> None:
+    # For x ~ N(mu, S) the velocity field is linear and its flow from noise z is x_t = t mu + (t^2 S + (1 - t)^2)^(1/2)
+    # z, at any number of steps. The last interval is replaced by the posterior mean at its start.
+    mean, covariance = dense(untrained.prior)
+    last, seeds = 1 - 1 / steps, list(range(16))
     z = Streams(seeds).normal(1, 8, 8).flatten(1).double().numpy()
-    for steps in (2, 8, 50):
+    marginal = last**2 * covariance + (1 - last) ** 2 * np.eye(64)
+    x_t = last * mean + z @ square_root(marginal)
+    expected = mean + (x_t - last * mean) @ np.linalg.solve(marginal, last * covariance)
+    with torch.inference_mode():
+        made = untrained.sample(Condition(16), Streams(seeds), steps=steps)
+    assert made.masks is None
+    np.testing.assert_allclose(made.images.flatten(1).numpy(), np.clip(expected, -1, 1), atol=1e-4)  # float32
+    if steps == 64:  # and so it ends close to mean and covariance of the data
+        np.testing.assert_allclose(expected, mean + z @ square_root(covariance), atol=0.05)
+
+
+def test_what_the_network_adds_is_integrated_to_second_order(untrained: Generator) -> None:
+    # A network whose output is one constant everywhere; the finest integration stands for the exact path.
+    model, seeds = copy.deepcopy(untrained), list(range(4))
+    model.network.leave[-1].bias.data.fill_(0.3)
+
+    def path(steps: int) -> torch.Tensor:
+        white = Streams(seeds).normal(1, 8, 8)
+        times = [0.5 * step / steps for step in range(steps + 1)]
         with torch.inference_mode():
-            made = untrained.sample(Condition(16), Streams(seeds), steps=steps)
-        assert made.masks is None
-        t = 1 - 1 / steps
-        root = (vectors * (t * values / np.sqrt(t**2 * values + (1 - t) ** 2))) @ vectors.T
-        expected = np.clip(mean + z @ root, -1, 1)
-        np.testing.assert_allclose(made.images.flatten(1).numpy(), expected, atol=1e-4)  # float32 over 50 steps
+            for now, then in itertools.pairwise(times):
+                velocity = model._white_velocity(white, now)
+                ahead = model._white_velocity(white + (then - now) * velocity, then)
+                white = white + (then - now) / 2 * (velocity + ahead)
+        return model.prior.colour(white, 0.5)
+
+    # dx/dt = (E[x | x_t] + c s(t) - x_t) / (1 - t), integrated without the coordinates of the sampler.
+    def midpoint(steps: int) -> torch.Tensor:
+        x = Streams(seeds).normal(1, 8, 8)
+        with torch.inference_mode():
+            for step in range(steps):
+                time = 0.5 * (step + 0.5) / steps
+                guess, learnt = model.denoised(x, 0.5 * step / steps)
+                middle = x + 0.25 / steps * (guess + learnt - x) / (1 - 0.5 * step / steps)
+                guess, learnt = model.denoised(middle, time)
+                x = x + 0.5 / steps * (guess + learnt - middle) / (1 - time)
+        return x
+
+    exact = midpoint(200)
+    errors = [float((path(steps) - exact).abs().max()) for steps in (2, 4, 8)]
+    assert errors[0] > 1.5 * errors[1] > 2.25 * errors[2]
+    assert errors[2] < 0.01  # of a range of 2
 
 
-def test_fewer_than_one_step_is_refused(untrained: Generator) -> None:
-    with pytest.raises(BadOption, match="at least 1"):
+def test_a_sampling_without_steps_is_refused(untrained: Generator) -> None:
+    with pytest.raises(BadOption, match="'steps' is at least 1"):
         untrained.sample(Condition(1), Streams([0]), steps=0)
 
 

@@ -16,7 +16,17 @@ import pytest
 
 from synthcohort import cli, plugins, prepare, runs
 from synthcohort.cohort import Cohort, Facts, verify, writing_cohort
-from synthcohort.errors import BadOption, BadOutput, BadSource, InputError, NotACohort, UnknownName, writing
+from synthcohort.errors import (
+    BadOption,
+    BadOutput,
+    BadSource,
+    InputError,
+    NotACohort,
+    NotAnEvaluation,
+    UnknownName,
+    writing,
+)
+from synthcohort.report._read import _read_pictures, read_evaluation
 from synthcohort.sources.folder import Source
 
 SIDE, COUNT = 8, 6
@@ -266,6 +276,37 @@ def test_a_log_with_foreign_rows_is_cleaned_on_resume(tmp_path: Path) -> None:
     log = runs.RowLog(tmp_path / "log")
     log.rewind("images_seen", 8)
     assert log.rows() == [{"images_seen": 4}]
+
+
+# An EVAL from a stranger.
+
+_SIDE = {"name": "x", "counts": {"train": {"images": 20, "patients": 20}}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"notes": 5},
+        {"mask_classes": 5},
+        {"dice_volume_by_seed": "x"},
+        {"real": {**_SIDE, "counts": "x"}},
+        {"synthetic": {**_SIDE, "counts": {"train": 5}}},
+        {"real": "name"},
+        {"seconds": float("nan")},
+    ],
+)
+def test_facts_of_another_type_make_no_evaluation(tmp_path: Path, change: dict[str, Any]) -> None:
+    (tmp_path / "eval.json").write_text(json.dumps({"real": _SIDE, "synthetic": _SIDE, **change}))
+    with pytest.raises(NotAnEvaluation, match=r"eval\.json"):
+        read_evaluation(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numpy's, as above
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(20), b"\x80\x04K\x01."])
+def test_pictures_of_another_kind_make_no_evaluation(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "examples.npz").write_bytes(content)
+    with pytest.raises(NotAnEvaluation, match=r"examples\.npz"):
+        _read_pictures(tmp_path / "examples.npz", "images", "masks")
 
 
 # What a run folder tells about its maker.

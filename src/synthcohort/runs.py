@@ -231,7 +231,7 @@ def open_run(out: Path, config: Config) -> Path:
                 "A run folder belongs to one config", _difference(stored, config, out), "Choose another --out"
             )
         return out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or {*out.iterdir()} - {*out.glob(".run.json.*.partial")}):
         raise BadOutput("A run folder is new, empty or of the same run", str(out), "Choose another --out")
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import plugins
-from ..errors import BadOption, InputError, writing
+from ..errors import BadOption, InputError, Mismatch, writing
 from ..runs import fingerprint, write_atomic
 from ..types import Array, Features
 from ._jobs import Fitted
@@ -54,7 +54,7 @@ class FeatureCache:
         key = fingerprint({"images": images.key, "extractor": extractor.manifest()})
         path = self._folder / f"{key[:32]}.npy"
         if path.exists():
-            values = np.load(path, allow_pickle=False)
+            values = _load(path)
         else:
             values = extractor.extract(images.images, self._value_range)
             buffer = io.BytesIO()
@@ -63,6 +63,14 @@ class FeatureCache:
                 self._folder.mkdir(parents=True, exist_ok=True)
             write_atomic(path, buffer.getvalue())
         return Features(values, images.patients, extractor.name)
+
+
+def _load(path: Path) -> Array:
+    try:
+        values: Array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise Mismatch("Cached features are a readable .npy array", str(path), "Remove the file") from error
+    return values
 
 
 def chosen(

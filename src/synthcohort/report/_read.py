@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -125,13 +126,31 @@ def read_pairs(folder: Path) -> tuple[Pictures, Pictures] | None:
 
 def _read_facts(folder: Path) -> dict[str, Any]:
     try:
-        facts: dict[str, Any] = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
+        facts: dict[str, Any] = _json((folder / "eval.json").read_text(encoding="utf-8"))
         for side in ("real", "synthetic"):
-            if not isinstance(facts[side], dict) or not isinstance(facts[side]["name"], str):
+            if not isinstance(facts[side]["name"], str) or not _is_counts(facts[side].get("counts") or {}):
                 raise TypeError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for name, kind in (("notes", list), ("mask_classes", list), ("dice_volume_by_seed", dict)):
+            if not isinstance(facts.get(name) or kind(), kind):
+                raise TypeError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotAnEvaluation("An EVAL is a folder with an eval.json", str(folder), _REMAKE) from error
     return facts
+
+
+def _json(text: str) -> Any:
+    """Return the value of a JSON text; NaN and infinity, which JSON has not, raise ValueError."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def _is_counts(value: Any) -> bool:
+    """Return whether a value is what `Cohort.counts` returns: split -> images and patients."""
+    splits = value.values() if isinstance(value, dict) else [None]
+    return all(isinstance(split, dict) and all(isinstance(n, int) for n in split.values()) for split in splits)
 
 
 def _read_scores(path: Path) -> tuple[Score, ...]:
@@ -159,11 +178,12 @@ def _check_score(score: Score) -> None:
 def _read_rows(path: Path, *, required: bool = False) -> tuple[dict[str, Any], ...]:
     if not required and not path.exists():
         return ()
+    read = _json if required else json.loads  # a loss may have been NaN; a score may not
     try:
-        rows = tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        rows = tuple(read(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
         if not all(isinstance(row, dict) for row in rows):
             raise TypeError
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise NotAnEvaluation(f"{path.name} holds one JSON object a line", str(path), _REMAKE) from error
     return rows
 
@@ -189,8 +209,12 @@ def _read_pictures(path: Path, images: str, masks: str) -> Pictures | None:
                 value_range=(low, high),
                 sample_ids=file.get("sample_id"),
             )
-        if found.images.ndim != 4 or (found.masks is not None and found.masks.shape[0] != len(found.images)):
+        if (
+            found.images.dtype.kind != "u"
+            or found.images.ndim != 4
+            or (found.masks is not None and found.masks.shape[0] != len(found.images))
+        ):
             raise ValueError(f"images {found.images.shape}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise NotAnEvaluation(f"{path.name} holds images and their value_range", str(path), _REMAKE) from error
     return found

@@ -84,6 +84,7 @@ def train(
         "precision": precision,
     }
     positions = training_positions(source, plugin.SPLIT)
+    model = build(generator, source.facts, resolved, seed=runs.derive_seed(seed, "weights"))
 
     with writing(out), runs.holding(runs.open_run(out, config)):
         # Take up the run folder.
@@ -92,7 +93,6 @@ def train(
                 (out / CHECKPOINT).unlink()
             say(f"{out.name} is finished already")
             return out
-        model = build(generator, source.facts, resolved, seed=runs.derive_seed(seed, "weights"))
         model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimisers = dict(model.optimisers())
         averages = {name: copy.deepcopy(module).eval() for name, module in model.averaged().items()}
