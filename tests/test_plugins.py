@@ -192,3 +192,11 @@ def test_listing_imports_no_plugin() -> None:
         env={"PYTHONPATH": source, "PATH": ""},
     )
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("text", ["1,2", "[1, 2]", "(1, 2)"])
+def test_a_list_is_read_in_every_form_that_is_printed(text):
+    def plugin(*, multipliers: tuple[int, ...] = (1,)) -> None:
+        """Take a list."""
+
+    assert plugins.resolve(plugin, [f"multipliers={text}"]) == {"multipliers": (1, 2)}

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from . import __version__, plugins
-from .errors import BadOption, SynthcohortError, UnknownName
+from .errors import BadOption, BadOutput, SynthcohortError, UnknownName
 
 app = typer.Typer(
     name="synthcohort",
@@ -34,7 +34,9 @@ app.add_typer(study, name="study")
 Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of a cohort.")]
 Out = Annotated[Path, typer.Option("--out", help="What to write; must not exist, or be of the same command.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable. A list: KEY=1,2.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Weights = Annotated[
     list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="An extractor's weights; repeatable.")
@@ -76,6 +78,8 @@ def phantom(
     plugin = plugins.find("phantoms", kind)
     given = [*(settings or []), *([] if patients is None else [f"patients={patients}"])]
     options = plugins.resolve(plugin, given)
+    if out.exists():
+        raise BadOutput("A phantom is written once", f"{out} exists", "Choose another folder or remove it")
     with publishing(out, fingerprint({"phantom": kind, "options": options, "seed": seed})) as folder:
         plugin(**options).write(folder, seed=seed)
     typer.echo(out)
@@ -89,8 +93,8 @@ def prepare(
     size: Annotated[int, typer.Option("--size", min=1, help="Height and width in pixels.")] = 128,
     seed: Seed = 0,
     like: Annotated[Path | None, typer.Option("--like", help="Conform to this cohort's pixels.")] = None,
-    field_mm: Annotated[float | None, typer.Option("--field-mm", help="Keep a centred square this wide.")] = None,
-    shares: Annotated[str, typer.Option("--shares", help="Of patients in the four splits.")] = "0.6,0.1,0.15,0.15",
+    field_mm: Annotated[float | None, typer.Option("--field-mm", help="Keep a centred square of this width.")] = None,
+    shares: Annotated[str, typer.Option("--shares", help="Train, val, test, reference.")] = "0.6,0.1,0.15,0.15",
     settings: Settings = None,
 ) -> None:
     """Make a cohort from a download or from your own images."""
@@ -161,7 +165,7 @@ def train(
 def sample(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
     out: Out,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples.")] = None,
+    n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples; this or --like.")] = None,
     like: Annotated[Path | None, typer.Option("--like", help="As many as this cohort, split as it is.")] = None,
     seed: Seed = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples in memory; changes no sample.")] = 256,
@@ -181,7 +185,7 @@ def evaluate(
     synthetic: Annotated[Path, typer.Argument(help="The synthetic cohort.")],
     out: Out,
     metrics: Annotated[str, typer.Option(help="Names, with commas between; all that apply when left out.")] = "",
-    extractors: Annotated[str, typer.Option(help="Names, with commas between.")] = "",
+    extractors: Annotated[str, typer.Option(help="Names, with commas between; see `synthcohort list`.")] = "",
     tasks: Annotated[str, typer.Option(help="Names, with commas between.")] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How often each task is fitted.")] = 3,
     weights: Weights = None,

@@ -29,7 +29,6 @@ KINDS = {
     "extractors": "Extractor",
     "metrics": "score",
     "studies": "study",
-    "formats": "export",
 }
 # What a plugin must have at least; an outsider's name may lead anywhere.
 _METHODS = {"sources": "records", "phantoms": "write", "generators": "sample", "tasks": "fit", "extractors": "extract"}
@@ -177,6 +176,7 @@ def _as(kind: Any, value: Any) -> Any:
         raise ValueError
     if origin is tuple:
         item = typing.get_args(kind)[0]
+        value = value.strip("[]() ") if isinstance(value, str) else value
         if isinstance(value, str) and item is str:  # names need no quotes: a,b
             return tuple(part.strip() for part in value.split(",") if part.strip())
         parts = json.loads(f"[{value}]") if isinstance(value, str) else list(value)

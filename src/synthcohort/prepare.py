@@ -156,7 +156,7 @@ def _facts(source: Any, name: str, plugin: str, rules: _pixels.Rules, model: Fac
     return Facts(
         name=name,
         modality=model.modality if model else source.MODALITY,
-        provenance="real",
+        provenance=getattr(source, "PROVENANCE", "real"),
         shape=(1, rules.size, rules.size),
         dtype=dtype,
         value_range=model.value_range if model else VALUE_RANGES[dtype],

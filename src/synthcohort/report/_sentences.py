@@ -93,8 +93,9 @@ def say_copies(found: Comparison | None) -> str:
     if ceiling is not None and usable(ceiling):
         first += f"; among real images of patients who were never trained on it is {number(ceiling.value, 'share')}"
     second = {
-        "within": "That overlaps the range of held-out patients: no more than coincidence was shown, which is not the"
-        " same as no copies.",
+        "within": "That overlaps the range of held-out patients, which are few: it is neither shown that images were"
+        " copied nor that they were not. samples.parquet names the images above the threshold, so that they can be left"
+        " out.",
         "beyond": "That is below the range of held-out patients.",
         "between": "That is more than coincidence gives: some images repeat training images.",
         "bad": "That is as much as among images that are copies on purpose.",

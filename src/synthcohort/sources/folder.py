@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -55,6 +55,7 @@ class Source:
         licence: Terms of the images.
         value_range: Intensities that become the lowest and the highest pixel value; the range of the file's type if
             empty.
+        provenance: "synthetic" for images that a generator made elsewhere.
 
     Raises:
         BadSource: The folder or table is missing, or a row of it is not valid.
@@ -73,12 +74,14 @@ class Source:
         modality: str = "image",
         licence: str = "not stated",
         value_range: tuple[float, ...] = (),
+        provenance: Literal["real", "synthetic"] = "real",
     ) -> None:
         if value_range and (len(value_range) != 2 or not -math.inf < value_range[0] < value_range[1] < math.inf):
             raise BadOption("value_range is two increasing numbers", f"{value_range}", "Write value_range=0,4095")
         if not root.is_dir():
             raise BadSource("The source's folder must exist", f"{root} is no folder", "Name the folder of the images")
         self.MODALITY, self.LICENCE, self.MASK_CLASSES = modality, licence, mask_classes
+        self.PROVENANCE = provenance
         self.VALUE_RULE: dict[str, Any] = {"rule": "type_range"}
         if value_range:
             self.VALUE_RULE = {"rule": "fixed", "low": value_range[0], "high": value_range[1]}
