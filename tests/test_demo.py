@@ -62,7 +62,7 @@ def test_the_demo_ends_with_a_report_card_and_is_not_done_twice(
         "synthcohort.phantoms.acdc.Phantom.write",
         "synthcohort.sources.acdc.Source.records",
         "synthcohort.generators.flow.Generator.fit",
-        "synthcohort.generators.flow.Generator.sample",
+        "synthcohort.nets.generator.Generator.separate",
         "synthcohort.generators.memoriser.Generator.fit",
         "synthcohort.tasks.segmentation.Task.fit",
     ):

@@ -168,7 +168,7 @@ def test_what_the_network_adds_is_integrated_to_second_order(untrained: Generato
                 x = x + 0.5 / steps * (guess + learnt - middle) / (1 - time)
         return x
 
-    exact = midpoint(200)
+    exact = midpoint(64)
     errors = [float((path(steps) - exact).abs().max()) for steps in (2, 4, 8)]
     assert errors[0] > 1.5 * errors[1] > 2.25 * errors[2]
     assert errors[2] < 0.01  # of a range of 2

@@ -140,7 +140,7 @@ def test_an_unknown_name_proposes_the_nearest() -> None:
 def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module outside the package that defines a plugin."""
     name = "a_generator_from_outside"
-    (tmp_path / f"{name}.py").write_text("class Mine:\n    pass\n")
+    (tmp_path / f"{name}.py").write_text("class Mine:\n    sample = None\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return name
 

@@ -470,7 +470,7 @@ def test_a_loss_that_only_the_paired_ratio_shows_is_said() -> None:
 def test_copies_within_the_ceiling_are_not_called_none() -> None:
     (found,) = compare(copies((0.006, 0.0, 0.98), "pixels"))
     assert found.reading == "within"
-    assert "which is not the same as no copies" in say_copies(found)
+    assert "neither shown that images were copied nor that they were not" in say_copies(found)
 
 
 def test_a_blind_space_does_not_speak_for_the_cohort() -> None:

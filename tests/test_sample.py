@@ -85,7 +85,7 @@ def test_the_cohort_says_what_it_is(discs: Path, trained: Trained, tmp_path: Pat
     assert facts.generator is not None
     assert facts.generator["options"]["width"] == 16
     assert facts.generator["fingerprint"] == runs.read_run(run)["fingerprint"]
-    assert facts.generator["trained_on"]["train"] == "<10"  # patients: such a count does not leave
+    assert facts.generator["trained_on"] == {"train": 30, "val": "<10", "test": "<10", "reference": "<10"}
     assert [step["kind"] for step in facts.history] == ["sample"]
     assert facts.history[0]["seed"] == 3
     assert facts.history[0]["options"] == {"steps": 2}

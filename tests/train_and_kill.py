@@ -4,7 +4,7 @@
 
 The plan holds "out" (a folder), "constants" of `synthcohort.train`, "kills", "seed" and "jobs": name -> arguments of
 `train` without `out`. Each job runs twice: unharmed into out/name-whole, killed `kills` times into out/name-killed.
-Children are forked after the imports, so that starting again takes milliseconds. Prints name -> images seen of the
+Children are forked after a first training, so that starting again takes milliseconds. Prints name -> images seen of the
 checkpoint at each kill, as JSON.
 """
 
@@ -21,11 +21,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import matplotlib.backends.backend_svg  # noqa: F401  (imported once here, not in every child)
 import torch
-import torch.utils.tensorboard
 
-from synthcohort import plugins, runs
+from synthcohort import runs
 from synthcohort.train import train
 
 
@@ -84,6 +82,6 @@ if __name__ == "__main__":
     given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for constant, value in given["constants"].items():
         setattr(importlib.import_module("synthcohort.train"), constant, value)
-    for job in given["jobs"].values():
-        plugins.find("generators", job["generator"])
+    for number, job in enumerate(given["jobs"].values()):  # imports what torch and matplotlib import late
+        train(**{**job, "images_seen": 1}, out=Path(given["out"]) / f"first-{number}")
     print(json.dumps({name: run(name, given) for name in given["jobs"]}))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from ._checks import REMAKE, check_types, load_array, type_problems
 from .errors import InputError, Mismatch, NotACohort
 from .runs import file_sha256, fingerprint, publishing, sha256, write_atomic
 from .types import SPLITS, Array
@@ -25,7 +25,6 @@ SCHEMA = 1
 VALUE_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 _REQUIRED = ("schema", "name", "modality", "provenance", "shape", "dtype", "value_range", "pixels_sha256", "counts")
 _COLUMNS = ("sample_id", "patient_id", "group_id", "slice_index", "split")
-_SPACING = ("spacing_y_mm", "spacing_x_mm")
 _HEADER_BYTES = 128
 
 Provenance = Literal["real", "synthetic", "control"]
@@ -98,20 +97,20 @@ class Cohort:
         try:
             content = json.loads((self.path / "cohort.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise NotACohort("A cohort is a folder with a cohort.json", str(path), _REMAKE) from error
+            raise NotACohort("A cohort is a folder with a cohort.json", str(path), REMAKE) from error
         self.facts, self.digests = _parse_facts(content, self.path), dict(content.get("digests") or {})
-        self.images = _load_array(self.path / "images.npy")
-        self.masks = _load_array(self.path / "masks.npy") if (self.path / "masks.npy").exists() else None
+        self.images = load_array(self.path / "images.npy")
+        self.masks = load_array(self.path / "masks.npy") if (self.path / "masks.npy").exists() else None
         try:
             self.samples = pd.read_parquet(self.path / "samples.parquet")
         except (OSError, ValueError) as error:  # pyarrow's errors derive from both
-            raise NotACohort("samples.parquet must be readable", str(self.path / "samples.parquet"), _REMAKE) from error
+            raise NotACohort("samples.parquet must be readable", str(self.path / "samples.parquet"), REMAKE) from error
         self._check_fit()
 
     def _check_fit(self) -> None:
         problems = list(_shape_problems(self))
         if problems:
-            raise NotACohort("The parts of a cohort must fit together", problems[0], _REMAKE)
+            raise NotACohort("The parts of a cohort must fit together", problems[0], REMAKE)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -165,14 +164,11 @@ def _counts(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-_REMAKE = "Make one with `synthcohort prepare`"
-
-
 def _parse_facts(content: Any, path: Path) -> Facts:
     try:
         missing = [key for key in _REQUIRED if key not in content]
         if missing:
-            raise NotACohort("cohort.json must have its fields", f"{path} lacks '{missing[0]}'", _REMAKE)
+            raise NotACohort("cohort.json must have its fields", f"{path} lacks '{missing[0]}'", REMAKE)
         if content["schema"] != SCHEMA:
             raise NotACohort(
                 f"This version reads schema {SCHEMA}", f"{path} has {content['schema']}", "Prepare it again"
@@ -182,39 +178,17 @@ def _parse_facts(content: Any, path: Path) -> Facts:
             known[name] = tuple(known.get(name) or ())
         facts = Facts(**known)
         channels, height, width = facts.shape
+        if facts.provenance not in get_args(Provenance):
+            raise ValueError
         if min(channels, height, width) < 1 or facts.dtype not in VALUE_RANGES or len(facts.value_range) != 2:
             raise ValueError
-        _check_types(facts, content.get("digests") or {})
+        check_types(facts, content.get("digests") or {})
         digest = facts.pixels_sha256
     except (TypeError, ValueError) as error:
-        raise NotACohort("cohort.json must have fields of the right type", str(path), _REMAKE) from error
+        raise NotACohort("cohort.json must have fields of the right type", str(path), REMAKE) from error
     if content["pixels_sha256"] != digest:
         raise NotACohort("pixels_sha256 must match the fields it covers", str(path), "Restore cohort.json")
     return facts
-
-
-def _check_types(facts: Facts, digests: Any) -> None:
-    """Raise ValueError for a field of another type than code relies on; the file may come from anywhere."""
-    texts = (facts.name, facts.modality, facts.source, facts.licence, *facts.mask_classes, *facts.labels)
-    mappings = (facts.pixel_rules, facts.generator or {}, digests, *facts.history)
-    if (
-        not all(isinstance(text, str) for text in texts)
-        or not isinstance(facts.history, list | tuple)
-        or not all(isinstance(mapping, dict) for mapping in mappings)
-        or any(not name or Path(name).name != name for name in digests)
-        or facts.provenance not in get_args(Provenance)
-    ):
-        raise ValueError
-
-
-def _load_array(path: Path) -> Array:
-    try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise TypeError
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise NotACohort(f"{path.name} must be a readable .npy array", str(path), _REMAKE) from error
-    return array
 
 
 def _shape_problems(cohort: Cohort) -> Iterator[str]:
@@ -224,7 +198,7 @@ def _shape_problems(cohort: Cohort) -> Iterator[str]:
     if missing:
         yield f"samples.parquet lacks the column {missing[0]}"
         return
-    yield from _type_problems(cohort.samples, facts.labels)
+    yield from type_problems(cohort.samples, _COLUMNS, facts.labels)
     if cohort.images.shape != (count, *facts.shape):
         yield f"images.npy is {cohort.images.shape}, expected {(count, *facts.shape)}"
     if str(cohort.images.dtype) != facts.dtype:
@@ -233,17 +207,6 @@ def _shape_problems(cohort: Cohort) -> Iterator[str]:
         yield "masks.npy and mask_classes must both be there, or neither"
     if cohort.masks is not None and (cohort.masks.shape != (count, *facts.shape[1:]) or cohort.masks.dtype != np.uint8):
         yield f"masks.npy is {cohort.masks.dtype} {cohort.masks.shape}, expected uint8 {(count, *facts.shape[1:])}"
-
-
-def _type_problems(samples: pd.DataFrame, labels: Sequence[str]) -> Iterator[str]:
-    """Yield the columns whose cells are not of the type that code relies on; empty cells are of every type."""
-    numbers = ["slice_index", *(name for name in _SPACING if name in samples), *(f"label.{name}" for name in labels)]
-    for column in dict.fromkeys((*_COLUMNS, *numbers)):
-        allowed: tuple[type, ...] = (int, float, bool, np.number, np.bool_)
-        if column not in numbers:
-            allowed = (str, int, np.integer)
-        if not samples[column].dropna().map(lambda cell, allowed=allowed: isinstance(cell, allowed)).all():
-            yield f"samples.parquet has cells of the wrong type in {column}"
 
 
 def check_comparable(left: Cohort, right: Cohort) -> None:

@@ -63,10 +63,8 @@ def prepare(
         InputError: There are fewer patients than splits.
         BadOutput: `out` cannot be written.
     """
-    _check_numbers(size, field_mm, shares)
     root, out = Path(root), Path(out)
-    if not out.name.isprintable():  # it becomes the cohort's name; bytes that are not UTF-8 are not printable either
-        raise BadOption("A cohort's name is printable text", repr(out.name), "Choose another --out")
+    _check_options(out.name, size, field_mm, shares)
     plugin = plugins.find("sources", source)
     resolved = plugins.resolve(plugin, options)
     opened = plugin(root, **resolved)
@@ -116,7 +114,9 @@ def _write(
         writer.finish()
 
 
-def _check_numbers(size: int, field_mm: float | None, shares: Sequence[float]) -> None:
+def _check_options(name: str, size: int, field_mm: float | None, shares: Sequence[float]) -> None:
+    if not name.isprintable():  # bytes that are not UTF-8 are not printable either
+        raise BadOption("A cohort's name is printable text", repr(name), "Choose another --out")
     if not 4 <= size <= MAX_SIZE:
         raise BadOption(f"Images are 4 to {MAX_SIZE} pixels wide", f"size {size}", "Choose another --size")
     if field_mm is not None and not 1 <= field_mm <= MAX_FIELD_MM:

@@ -61,8 +61,7 @@ def sample(
     splits = _splits(n, like, trained["facts"])
     if batch < 1:
         raise BadOption("--batch is at least 1", str(batch), "Give a positive number")
-    resolved = plugins.resolve(model.sample, options)
-    content = runs.read_run(run)
+    resolved, content = plugins.resolve(model.sample, options), runs.read_run(run)
     config = {
         "kind": "sample",
         "run": content["fingerprint"],

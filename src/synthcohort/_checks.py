@@ -1,0 +1,62 @@
+"""Types of what a cohort's files hold: they may come from anywhere, so nothing about them is taken for granted."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import NotACohort
+from .types import Array
+
+REMAKE = "Make one with `synthcohort prepare`"
+_SPACING = ("spacing_y_mm", "spacing_x_mm")
+
+
+def check_types(facts: Any, digests: Any) -> None:
+    """Raise ValueError for a field of another type than code relies on; the file may come from anywhere."""
+    texts = (facts.name, facts.modality, facts.source, facts.licence, *facts.mask_classes, *facts.labels)
+    mappings = (facts.pixel_rules, facts.generator or {}, digests, *facts.history)
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not isinstance(facts.history, list | tuple)
+        or not all(isinstance(mapping, dict) for mapping in mappings)
+        or not all(Path(name).name for name in digests)
+    ):
+        raise ValueError
+
+
+def type_problems(samples: pd.DataFrame, columns: Sequence[str], labels: Sequence[str]) -> Iterator[str]:
+    """Yield the columns whose cells are not of the type that code relies on; empty cells are of every type.
+
+    Args:
+        samples: The table.
+        columns: Its required columns, which are there.
+        labels: Names of findings; label.<name> are there.
+    """
+    numbers = ["slice_index", *(name for name in _SPACING if name in samples), *(f"label.{name}" for name in labels)]
+    for column in dict.fromkeys((*columns, *numbers)):
+        allowed: tuple[type, ...] = (int, float, bool, np.number, np.bool_)
+        if column not in numbers:
+            allowed = (str, int, np.integer)
+        if not samples[column].dropna().map(lambda cell, allowed=allowed: isinstance(cell, allowed)).all():
+            yield f"samples.parquet has cells of the wrong type in {column}"
+
+
+def load_array(path: Path) -> Array:
+    """Return a .npy file as a memory map.
+
+    Raises:
+        NotACohort: It is no array, or a damaged one.
+    """
+    try:
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise TypeError
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise NotACohort(f"{path.name} must be a readable .npy array", str(path), REMAKE) from error
+    return array
