@@ -1,6 +1,6 @@
 # make setup   an environment in .venv, with .venv/bin/synthcohort
 # make demo    phantom -> report card, in demo/report.html
-# make test    all tests, offline
+# make test    the tests, offline; the slow ones: .venv/bin/pytest -m slow
 # make check   format, lint, types, layers
 # On Linux without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves two gigabytes of download.
 

@@ -360,7 +360,6 @@ def test_a_disk_that_takes_no_more(download: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.reference
-@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.exists(), reason="the real ACDC copy is not beside the project")
 def test_real_acdc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cohort = prepare("acdc", SHARED, out=tmp_path / "cohort", size=64)

@@ -18,7 +18,7 @@ _SPACING = ("spacing_y_mm", "spacing_x_mm")
 
 
 def check_types(facts: Any, digests: Any) -> None:
-    """Raise ValueError for a field of another type than code relies on; the file may come from anywhere."""
+    """Raise ValueError when a field of a `Facts` or the digests are of another type than code relies on."""
     texts = (facts.name, facts.modality, facts.source, facts.licence, *facts.mask_classes, *facts.labels)
     mappings = (facts.pixel_rules, facts.generator or {}, digests, *facts.history)
     if (
