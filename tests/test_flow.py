@@ -232,3 +232,16 @@ def test_the_prior_takes_at_most_the_images_it_is_told(monkeypatch: pytest.Monke
     model.fit(images, None, seed=2)
     chosen = np.sort(np.random.default_rng(2).permutation(50)[:10])
     np.testing.assert_allclose(model.prior.mean.numpy(), images[chosen].mean(0).ravel(), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"width": 17}, {"width": 0}, {"components": 0}, {"learning_rate": -1.0}])
+def test_options_that_cannot_work_are_refused_at_once(options: dict[str, float]) -> None:
+    with pytest.raises(BadOption):
+        build("flow", facts(), {**SMALL, **options})
+
+
+def test_more_components_than_pixels_leave_a_rest_variance() -> None:
+    model = build("flow", facts(), {**SMALL, "components": 1000})
+    model.fit(waves(200, 1, 8), None, seed=0)
+    assert len(model.prior.variances) <= 8 * 8 - 1
+    assert float(model.prior.rest) > 0

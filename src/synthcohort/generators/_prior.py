@@ -38,11 +38,12 @@ class GaussianPrior(Fitted):
 
     def __init__(self, channels: int, height: int, width: int, components: int) -> None:
         super().__init__()
-        self.components, self.block = components, max(1, min(height, width) // GRID_SIDE)
+        self.block = max(1, min(height, width) // GRID_SIDE)
         while height % self.block or width % self.block:
             self.block -= 1
         self.grid = (channels, height // self.block, width // self.block)
         coordinates = channels * self.grid[1] * self.grid[2]
+        self.components = min(components, coordinates - 1)  # something is left for the rest variance
         self.register_buffer("mean", torch.zeros(coordinates))
         self.register_buffer("basis", torch.zeros(0, coordinates))
         self.register_buffer("variances", torch.zeros(0))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..errors import BadOption, InputError
 from ..nets.generator import Generator as Contract
 from ..nets.generator import Streams
-from ..nets.unet import TimeUNet
+from ..nets.unet import GROUP_CHANNELS, TimeUNet
 from ..types import Array, Batch, Clock, Condition, Generated, Update
 from ._prior import GaussianPrior
 
@@ -69,6 +69,9 @@ class Generator(Contract):
         components: int = 128,
     ) -> None:
         super().__init__(shape=shape, labels=labels, mask_classes=mask_classes)
+        if width < GROUP_CHANNELS or width % GROUP_CHANNELS or min(components, blocks, patch, *multipliers) < 1:
+            rule = f"width is a multiple of {GROUP_CHANNELS}; components, blocks, patch and multipliers are positive"
+            raise ValueError(rule)
         factor = patch * 2 ** (len(multipliers) - 1)
         if shape[1] % factor or shape[2] % factor:
             raise ValueError(f"{shape[1]}x{shape[2]} is not a multiple of {factor} (patch x halvings)")

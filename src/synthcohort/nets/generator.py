@@ -148,6 +148,7 @@ def build(name: str, facts: Facts, options: Mapping[str, Any], *, seed: int = 0)
             model: Generator = plugin(
                 shape=facts.shape, labels=facts.labels, mask_classes=facts.mask_classes, **options
             )
+            model.optimisers()  # refuses a learning rate that none can have
         except (ValueError, RuntimeError, ZeroDivisionError) as error:
             if isinstance(error, InputError):
                 raise

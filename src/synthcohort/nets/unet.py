@@ -112,7 +112,8 @@ class Attention(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.heads = max(1, features // HEAD_CHANNELS)
+        wanted = max(1, features // HEAD_CHANNELS)
+        self.heads = next(heads for heads in range(wanted, 0, -1) if features % heads == 0)
         self.norm, self.qkv = _norm(features), nn.Conv2d(features, 3 * features, 1)
         self.project = _zero(nn.Conv2d(features, features, 1))
 

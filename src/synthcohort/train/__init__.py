@@ -26,7 +26,7 @@ from ..runs import CHECKPOINT, LOG, WEIGHTS
 from ..types import Clock
 from ._checkpoint import load_checkpoint, save_checkpoint
 from ._data import all_pixels, facts_for_samples, load_batch, training_positions
-from ._update import Updater, average, averaged_state
+from ._update import Updater, average, averaged_state, check_finite
 from ._watch import EventWriter, sample_sheet
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -141,6 +141,8 @@ def train(
 
         # Publish: the averaged weights are what samples are drawn from.
         facts = {"facts": facts_for_samples(source), "memory_format": "channels_last"}
-        runs.save_tensors(out / WEIGHTS, averaged_state(model, averages), config, **facts)
+        state = averaged_state(model, averages)
+        check_finite(state)
+        runs.save_tensors(out / WEIGHTS, state, config, **facts)
         (out / CHECKPOINT).unlink(missing_ok=True)
     return out

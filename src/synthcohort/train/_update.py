@@ -72,3 +72,14 @@ def averaged_state(model: Generator, averages: Mapping[str, nn.Module]) -> dict[
     for name, module in averages.items():
         state.update({f"{name}.{key}": value for key, value in module.state_dict().items()})
     return state
+
+
+def check_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise unless every weight is finite; the last step is followed by no loss that would tell.
+
+    Raises:
+        Diverged: One is not.
+    """
+    bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise Diverged(f"Training diverged: {bad[0]} is not finite. Lower the learning rate")
