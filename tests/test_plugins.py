@@ -159,7 +159,7 @@ def test_a_wrong_third_party_name_is_one_line(outsider: str) -> None:
 def test_a_missing_optional_package_breaks_one_plugin_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "needy_plugin.py").write_text("import a_package_nobody_has\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(MissingDependency, match="needs a_package_nobody_has"):
+    with pytest.raises(MissingDependency, match="needs the package a_package_nobody_has"):
         plugins.find("generators", "needy_plugin:Mine")
 
 

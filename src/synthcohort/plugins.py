@@ -32,7 +32,6 @@ KINDS = {
 }
 # What a plugin must have at least; an outsider's name may lead anywhere.
 _METHODS = {"sources": "records", "phantoms": "write", "generators": "sample", "tasks": "fit", "extractors": "extract"}
-_EXTRAS = {"nibabel": "core", "ray": "ray", "umap": "umap", "faiss": "faiss"}
 
 
 def names(kind: str) -> list[str]:
@@ -55,8 +54,7 @@ def find(kind: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):
             raise UnknownName(f"A plugin is package.module:Name ({kind})", name, "Check the module's path") from error
-        extra = _EXTRAS.get(error.name or "", error.name)
-        raise MissingDependency(f"{name} needs {error.name}: pip install 'synthcohort[{extra}]'") from error
+        raise MissingDependency(f"{name} needs the package {error.name}, which is not installed") from error
     except AttributeError as error:
         raise UnknownName(f"A plugin module must define {attribute}", name, f"Define {attribute} in it") from error
     method = _METHODS.get(kind, "__call__")

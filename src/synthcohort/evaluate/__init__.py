@@ -16,13 +16,13 @@ from typing import Any
 from .. import plugins, runs
 from ..cohort import Cohort, check_comparable
 from ..errors import BadOption, InputError, Mismatch
+from ..nets.generator import RESERVED
 from ..progress import say
 from ..types import Score
 from . import _folder, _rows, _spaces
 from ._work import Evaluation, Plan
 
 REVISION = 2
-_RESERVED = ("shape", "mask_classes", "labels")
 _NOT_MEASURED = (
     "No membership inference attack was made.",
     "No subgroup of patients was scored on its own.",
@@ -137,7 +137,7 @@ def _tasks(
             )
     options = options if isinstance(options, Mapping) else list(options)
     return {
-        name: (plugin, plugins.resolve(plugin, options, reserved=_RESERVED))
+        name: (plugin, plugins.resolve(plugin, options, reserved=RESERVED))
         for name, plugin in found.items()
         if served[plugin.NEEDS]
     }

@@ -19,6 +19,7 @@ from .. import plugins, runs
 from ..cohort import Cohort
 from ..errors import BadOption, Diverged, writing
 from ..evaluate import evaluate
+from ..nets.generator import RESERVED
 from ..progress import say
 from ..report import report
 from ..sample import sample
@@ -26,7 +27,6 @@ from ..train import train
 from ..types import Score
 
 REVISION = 1
-RESERVED = ("shape", "labels", "mask_classes")
 
 
 def study(
