@@ -9,7 +9,7 @@ SynthcohortError            exit status 1, one line
 │   ├── NotAnEvaluation     the folder is no EVAL, or a damaged one
 │   ├── Mismatch            two things that may not be combined (other pixels, other config)
 │   └── BadOutput           the output exists, cannot be written, or the disk is full
-    ├── MissingDependency       a package that a plugin needs is absent; names it
+├── MissingDependency       a package that a plugin needs is absent; names it
 └── Diverged                training produced a non-finite loss
 """
 
