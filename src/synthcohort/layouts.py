@@ -28,3 +28,68 @@ def acdc_frame(patient: str, frame: int) -> str:
 def acdc_mask(patient: str, frame: int) -> str:
     """Return the file name of the mask of one 3-D frame."""
     return f"{patient}_frame{frame:02d}_gt.nii.gz"
+
+
+CHEXPERT_ROOTS = ("CheXpert-v1.0-small", "CheXpert-v1.0")
+"""Folders of the CheXpert download, small and full size; the first part of every Path in its tables."""
+CHEXPERT_TABLES = ("train.csv", "valid.csv")
+"""Tables in that folder; the images of each lie in the folder of the same stem."""
+CHEXPERT_FINDINGS = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+"""Columns of findings, in order: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned."""
+CHEXPERT_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT_FINDINGS)
+"""All columns of both tables, in order. AP/PA is blank for a lateral view."""
+
+
+def chexpert_path(root: str, part: str, patient: int, study: int, view: int, kind: str) -> str:
+    """Return the Path of an image as its table states it, relative to the folder that holds `root`.
+
+    Args:
+        root: One of `CHEXPERT_ROOTS`.
+        part: "train" or "valid".
+        patient: Number of the patient, from 1 (64541 in the first row of the real valid.csv).
+        study: Number of the study within the patient, from 1.
+        view: Number of the image within the study, from 1, frontal and lateral counted together.
+        kind: "frontal" or "lateral".
+    """
+    return f"{root}/{part}/patient{patient:05d}/study{study}/view{view}_{kind}.jpg"
+
+
+NIH_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+"""Tables of the NIH ChestX-ray14 download, the corrected one first."""
+NIH_FINDINGS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+"""Findings as the column "Finding Labels" names them, with | between several."""
+NIH_NO_FINDING = "No Finding"
+"""What that column says when there is none of them."""
+NIH_SIZE = ("OriginalImage[Width", "Height]")
+NIH_SPACING = ("OriginalImagePixelSpacing[x", "y]")
+"""Columns of the size in pixels and the spacing in millimetres before reduction: their names hold a bare comma."""
