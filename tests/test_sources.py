@@ -232,3 +232,26 @@ def test_folder_masks(tmp_path: Path) -> None:
 def test_folder_option_value_range_must_increase(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="increasing"):
         Folder(tmp_path, value_range=(5, 5))
+
+
+@pytest.mark.parametrize(
+    ("header", "labels", "said"),
+    [
+        ("image,a,label.a", ("a",), "repeat 'a'"),
+        ("image,a", ("a", "a"), "repeat 'a'"),
+        ("image,label.", (), "column 'label.'"),
+    ],
+)
+def test_folder_refuses_a_finding_twice_or_without_a_name(
+    tmp_path: Path, header: str, labels: tuple[str, ...], said: str
+) -> None:
+    cells = ["x.png", *("1" for _ in header.split(",")[1:])]
+    with pytest.raises((BadOption, BadSource), match=said):
+        Folder(table(tmp_path / "images", header, ",".join(cells)), labels=labels)
+
+
+def test_folder_takes_a_nameless_column_and_trailing_commas_but_no_short_row(tmp_path: Path) -> None:
+    grey(tmp_path / "a.png", 0)  # pandas writes its index as a column without a name
+    assert len(Folder(table(tmp_path, ",image,patient", "0,a.png,p,,"))) == 1
+    with pytest.raises(BadSource, match=r"line 3 of samples.csv has not"):
+        Folder(table(tmp_path, "image,patient,label.x", "a.png,p,1", "b.png,p"))

@@ -25,6 +25,47 @@ def linked(pairs: Iterable[tuple[str, str]], patients: Iterable[str]) -> dict[st
     return {patient: root(patient) for patient in parent}
 
 
+def fold_shares(shares: Sequence[float], fold: tuple[int, int] | None) -> tuple[float, ...]:
+    """Return the shares of train, val, test and reference; with fold (i, k) test has 1/k, the others share the rest."""
+    if fold is None:
+        return tuple(shares)
+    test, others = SPLITS.index("test"), 1 - shares[SPLITS.index("test")]
+    rest = 1 - 1 / fold[1]
+    return tuple(1 / fold[1] if i == test else share / others * rest for i, share in enumerate(shares))
+
+
+def divide(
+    strata: Mapping[str, str],
+    clusters: Mapping[str, str],
+    *,
+    shares: Sequence[float],
+    seed: int,
+    fold: tuple[int, int] | None = None,
+) -> dict[str, str]:
+    """Return patient -> split, with one of k folds as the test split when `fold` is (i, k).
+
+    The k folds depend on the patients, k and the seed only: they are disjoint, and together they hold every patient.
+
+    Args:
+        strata: Patient -> what to balance over.
+        clusters: Patient -> representative; patients of one cluster share a split.
+        shares: Share of train, val, test and reference; that of test is not used with `fold`.
+        seed: Another seed gives another split.
+        fold: Which fold, from 1, of how many.
+
+    Raises:
+        InputError: There are fewer patients than splits or folds.
+    """
+    if fold is None:
+        return assign(strata, clusters, shares=shares, seed=seed)
+    number, count = fold
+    parts = _deal(strata, clusters, {str(i): 1 / count for i in range(1, count + 1)}, order=(seed, "fold"))
+    rest = {patient: name for patient, name in clusters.items() if parts[patient] != str(number)}
+    left = [0.0 if split == "test" else share for split, share in zip(SPLITS, shares, strict=True)]
+    splits = assign(strata, rest, shares=[share / sum(left) for share in left], seed=seed)
+    return {patient: splits.get(patient, "test") for patient in clusters}
+
+
 def assign(
     strata: Mapping[str, str], clusters: Mapping[str, str], *, shares: Sequence[float], seed: int
 ) -> dict[str, str]:
@@ -42,18 +83,25 @@ def assign(
     Raises:
         InputError: There are fewer patients than splits.
     """
+    wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if share > 0}
+    return _deal(strata, clusters, wanted, order=(seed, "split"))
+
+
+def _deal(
+    strata: Mapping[str, str], clusters: Mapping[str, str], wanted: Mapping[str, float], *, order: tuple[int, str]
+) -> dict[str, str]:
     members: dict[str, list[str]] = {}
     for patient in sorted(clusters):
         members.setdefault(clusters[patient], []).append(patient)
-    wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if share > 0}
     if len(members) < len(wanted):
-        rule = "Splits are by patient and none may be empty"
-        raise InputError(rule, f"fewer patients than splits ({len(members)} < {len(wanted)})", "Add patients")
-    order = sorted(members, key=lambda name: (strata[name], derive_seed(seed, "split", name)))
+        kind = f"{order[1]}s"
+        rule = f"{kind.capitalize()} are by patient and none may be empty"
+        raise InputError(rule, f"fewer patients than {kind} ({len(members)} < {len(wanted)})", "Add patients")
+    queue = sorted(members, key=lambda name: (strata[name], derive_seed(*order, name)))
     filled = dict.fromkeys(wanted, 0)
     result: dict[str, str] = {}
-    for position, name in enumerate(order):
-        split = _furthest_behind(wanted, filled, len(result) + len(members[name]), len(order) - position)
+    for position, name in enumerate(queue):
+        split = _furthest_behind(wanted, filled, len(result) + len(members[name]), len(queue) - position)
         filled[split] += len(members[name])
         result.update(dict.fromkeys(members[name], split))
     return result

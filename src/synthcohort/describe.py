@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ._findings import present_only
+from ._labels import combinations
 from .cohort import Cohort
 from .types import SPLITS
+
+_SHOWN = 10
 
 
 def describe(path: Path | str) -> dict[str, Any]:
     """Return what a cohort holds as JSON-ready types: facts, counts per split, findings, spacing, history.
 
-    Spacings are in millimetres; findings count images with 1, 0 and unknown in each split.
+    Spacings are in millimetres. Findings count images with 1, 0 and unknown in each split, and patients with a 1.
+    Combinations of findings come with their images and patients, the most frequent first; unknown counts as 0 there.
 
     Raises:
         NotACohort: The folder is no cohort.
@@ -32,6 +40,7 @@ def describe(path: Path | str) -> dict[str, Any]:
         "mask_classes": list(facts.mask_classes),
         "counts": cohort.counts(),
         "findings": {name: _finding(cohort, name) for name in facts.labels},
+        "combinations": _combinations(cohort) if facts.labels else [],
         "spacing_mm": _spacing(cohort),
         "pixels_sha256": cohort.pixels_sha256,
         "pixel_rules": dict(facts.pixel_rules),
@@ -40,12 +49,31 @@ def describe(path: Path | str) -> dict[str, Any]:
 
 
 def _finding(cohort: Cohort, name: str) -> dict[str, dict[str, int]]:
-    values = cohort.samples[f"label.{name}"].astype("Int8").fillna(-1)
-    by_split = values.groupby(cohort.samples["split"].astype(str))
-    return {
-        str(split): {"present": int((v == 1).sum()), "absent": int((v == 0).sum()), "unknown": int((v == -1).sum())}
-        for split, v in by_split
+    samples = cohort.samples
+    values = samples[f"label.{name}"].astype("Int8").fillna(-1)
+    counts = {
+        str(split): {
+            "present": int((v == 1).sum()),
+            "absent": int((v == 0).sum()),
+            "unknown": int((v == -1).sum()),
+            "patients": int(samples["patient_id"][v.index[v == 1]].nunique()),
+        }
+        for split, v in values.groupby(samples["split"].astype(str))
     }
+    return {split: counts[split] for split in SPLITS if split in counts}
+
+
+def _combinations(cohort: Cohort) -> list[dict[str, Any]]:
+    found = combinations(present_only(cohort.label_matrix()), cohort.samples["patient_id"].to_numpy())
+    order = np.argsort(-found.images, kind="stable")
+    return [
+        {
+            "findings": [name for name, value in zip(cohort.facts.labels, found.vectors[i], strict=True) if value],
+            "images": int(found.images[i]),
+            "patients": int(found.patients[i]),
+        }
+        for i in order
+    ]
 
 
 def _spacing(cohort: Cohort) -> dict[str, list[float]] | None:
@@ -56,6 +84,24 @@ def _spacing(cohort: Cohort) -> dict[str, list[float]] | None:
     if known.empty:
         return None
     return {axis: [float(known[column].min()), float(known[column].max())] for axis, column in columns.items()}
+
+
+def _presence(splits: dict[str, dict[str, int]]) -> list[str]:
+    """Return images with the finding of images where it is known, patients with it, and images where it is unknown."""
+    return [
+        f"{split} {c['present']}/{c['present'] + c['absent']} images of {c['patients']} patients"
+        + (f", {c['unknown']} unknown" if c["unknown"] else "")
+        for split, c in splits.items()
+    ]
+
+
+def _most_frequent(combinations: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [f"combined  {len(combinations)} combinations of findings"] if combinations else []
+    for each in combinations[:_SHOWN]:
+        names = ", ".join(each["findings"]) or "none"
+        lines.append(f"          {each['images']:>7} images of {each['patients']} patients: {names}")
+    more = len(combinations) - _SHOWN
+    return [*lines, f"          and {more} more"] if more > 0 else lines
 
 
 def as_text(facts: dict[str, Any]) -> str:
@@ -71,8 +117,8 @@ def as_text(facts: dict[str, Any]) -> str:
         count = facts["counts"][split]
         lines.append(f"{split:<10}{count['images']:>7} images of {count['patients']} patients")
     for name, splits in facts["findings"].items():
-        parts = [f"{split} {c['present']}/{c['present'] + c['absent']}" for split, c in splits.items()]
-        lines.append(f"finding   {name}: present in {', '.join(parts)}")
+        lines.append(f"finding   {name}: present in {', '.join(_presence(splits))}")
+    lines += _most_frequent(facts["combinations"])
     if facts["spacing_mm"]:
         ranges = [f"{axis} {low:.3g} to {high:.3g}" for axis, (low, high) in facts["spacing_mm"].items()]
         lines.append(f"spacing   {', '.join(ranges)} mm")

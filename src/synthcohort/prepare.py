@@ -1,34 +1,32 @@
 """From a download to a cohort: square, scale, resize, quantise, split by patient, pseudonymise, write.
 
-Records stream from the source into a spool file inside the unpublished output folder; when all are seen, identical
-images are found, patients are split, and the samples are copied in their final order.
+Records stream from the source into a spool file inside the unpublished output folder; when all are seen, findings and
+images are chosen, identical images are found, patients are split, and the samples are copied in their final order.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import _pixels, plugins
-from ._split import assign, linked
-from .cohort import VALUE_RANGES, Cohort, CohortWriter, Facts, existing, writing_cohort
+from . import _findings, _pixels, plugins
+from ._listing import listing_sha256
+from ._split import fold_shares
+from ._spool import Spool
+from .cohort import VALUE_RANGES, Cohort, Facts, existing, writing_cohort
 from .errors import BadOption, BadSource, Mismatch
 from .progress import say, track
-from .runs import canonical_json, cohort_key, derive_seed, file_sha256, fingerprint, sha256
-from .types import SPLITS, Array, Record
+from .runs import cohort_key, fingerprint
+from .types import SPLITS, Record
 
-REVISION = 1
+REVISION = 2
 """Raise it when the same command gives another cohort."""
 SHARES = (0.6, 0.1, 0.15, 0.15)
 MAX_SIZE, MAX_FIELD_MM = 8192, 10_000
-_SMALL_TEXT = (".csv", ".cfg", ".txt", ".json")
 
 
 def prepare(
@@ -41,6 +39,10 @@ def prepare(
     like: Path | None = None,
     field_mm: float | None = None,
     shares: Sequence[float] = SHARES,
+    fold: tuple[int, int] | None = None,
+    findings: Sequence[str] = (),
+    min_finding_images: int = 0,
+    min_combination_images: int = 0,
     options: Mapping[str, Any] | Iterable[str] = (),
 ) -> Cohort:
     """Return the cohort made from a download; the same command again returns the finished one.
@@ -50,71 +52,112 @@ def prepare(
         root: The download.
         out: Folder of the new cohort; its name is the cohort's name.
         size: Side of the square images in pixels.
-        seed: Of the split and of the order of the samples.
+        seed: Of the split, within strata of the patients' rarest finding, and of the order of the samples.
         like: A cohort whose size, type and pixel rules are taken instead, so that the two can be compared.
         field_mm: Side of the centred square that is kept, in millimetres; None keeps the whole image.
         shares: Shares of patients in train, val, test and reference.
+        fold: (i, k) makes the i-th, from 1, of k folds of the patients the test split; the others are divided in
+            proportion to the other shares. The same seed gives the same k folds.
+        findings: Keep only these findings as labels, in this order; all of the source's when empty.
+        min_finding_images: A finding that fewer images of the download hold is no label.
+        min_combination_images: Images are dropped when fewer images of the download hold the same combination of the
+            labels. Study 003 kept chest radiographs of combinations with more than 256: 257.
         options: Of the source, as a mapping or "key=value" texts.
 
     Raises:
         BadSource: The download does not have the source's layout, or a file in it is damaged.
-        BadOption: An option, `size`, `field_mm` or `shares` is not valid.
+        BadOption: An option, `size`, `field_mm`, `shares`, `fold` or a least number of images is not valid.
+        UnknownName: The source has no such finding.
         Mismatch: `out` was made by another command, or the images cannot be made like `like`.
-        InputError: There are fewer patients than splits.
+        InputError: There are fewer patients than splits or folds, no image is left, or one of `findings` has one class
+            in train, val or test.
         BadOutput: `out` cannot be written.
     """
     root, out = Path(root), Path(out)
-    _check_options(out.name, size, field_mm, shares)
+    _check_options(out.name, size, field_mm, shares, fold)
     plugin = plugins.find("sources", source)
     resolved = plugins.resolve(plugin, options)
     opened = plugin(root, **resolved)
+    wish = _findings.Wish(tuple(findings), min_finding_images, min_combination_images)
+    wish.check(opened.LABELS)
     model = Cohort(like).facts if like else None
     rules = _pixels.Rules.of(opened.VALUE_RULE, size=size, field_mm=field_mm, like=model)
-    config = {
-        "kind": "prepare",
-        "revision": [REVISION, opened.REVISION],
-        "source": source,
-        "options": {name: str(value) for name, value in resolved.items()},
-        "rules": [rules.facts, rules.size, rules.value_rule, model.pixels_sha256 if model else None],
-        "seed": seed,
-        "shares": list(shares),
-        "listing": _listing_sha256(root, out),
-    }
+    chosen = {"shares": list(shares), "fold": fold, "findings": [wish.names, wish.min_images, wish.min_combination]}
+    config = {**_config(opened, source, resolved, rules, model), "seed": seed, **chosen}
+    config["listing"] = listing_sha256(root, out)
     if (finished := existing(out, config)) is not None:
         return finished
-    facts = _facts(opened, out.name, source, rules, model)
-    records = track(_checked(opened.records(), facts), f"prepare {source}", total=_length(opened))
+    _make(out, opened, config, _told(config, resolved, rules), rules, wish, model)
+    return Cohort(out)
+
+
+def _config(
+    source: Any, plugin: str, options: Mapping[str, Any], rules: _pixels.Rules, model: Facts | None
+) -> dict[str, Any]:
+    return {
+        "kind": "prepare",
+        "revision": [REVISION, source.REVISION],
+        "source": plugin,
+        "options": {name: str(value) for name, value in options.items()},
+        "rules": [rules.facts, rules.size, rules.value_rule, model.pixels_sha256 if model else None],
+    }
+
+
+def _make(
+    out: Path,
+    source: Any,
+    config: Mapping[str, Any],
+    told: Mapping[str, Any],
+    rules: _pixels.Rules,
+    wish: _findings.Wish,
+    model: Facts | None,
+) -> None:
+    facts = _facts(source, out.name, config["source"], rules, model)
+    records = track(_checked(source.records(), facts), f"prepare {facts.source}", total=_length(source))
     first = next(records, None)
     if first is None:
-        raise BadSource("A source holds at least one image", f"{root} has none", "Name another folder")
+        raise BadSource("A source holds at least one image", "there is none here", "Name another folder")
     facts = replace(facts, shape=_shape(first, rules, model))
-    _write(out, facts, config, resolved, rules, itertools.chain([first], records))
-    return Cohort(out)
+    _write(out, facts, config, told, rules, wish, itertools.chain([first], records), getattr(source, "LEFT_OUT", {}))
 
 
 def _write(
     out: Path,
     facts: Facts,
     config: Mapping[str, Any],
-    options: Mapping[str, Any],
+    told: Mapping[str, Any],
     rules: _pixels.Rules,
+    wish: _findings.Wish,
     records: Iterable[Record],
+    left_out: Mapping[str, int],
 ) -> None:
     key, seed = cohort_key(facts.name), config["seed"]
     with (
         writing_cohort(out, facts, config, key) as writer,
-        contextlib.closing(_Spool(writer.folder, facts, key)) as spool,
+        contextlib.closing(Spool(writer.folder, facts, key)) as spool,
     ):
         for record in records:
             spool.add(record, rules)
-        splits, duplicates = spool.split(shares=config["shares"], seed=seed)
-        # Only now is it known how many images there were.
-        writer.facts = replace(facts, history=[_step(config, options, rules, duplicates, len(spool))])
-        spool.write(writer, splits, seed=seed)
+        values = spool.values()
+        kept = _findings.keep(values, spool.patients, facts.labels, wish)
+        values = values[kept.images][:, [facts.labels.index(name) for name in kept.names]]
+        patients = list(itertools.compress(spool.patients, kept.images))
+        strata = _findings.strata(values, patients, kept.names) if kept.names else {}
+        splits, twins = spool.split(kept.images, strata, shares=config["shares"], seed=seed, fold=config["fold"])
+        dropped = {**left_out, "rare label combination": len(spool) - len(patients)}
+        _say_what_is_missing(dropped, kept, wish)
+        for line in _findings.remarks(values, patients, [splits[each] for each in patients], kept.names, wish.names):
+            say(line)
+        step = {**told, **_counted(len(patients), dropped, twins, wish, kept if facts.labels else None)}
+        # Only now is it known what the cohort holds.
+        writer.facts = replace(facts, labels=kept.names, history=[{**step, "fingerprint": fingerprint(config)}])
+        spool.write(writer, kept.images, splits, seed=seed)
         writer.finish()
 
 
-def _check_options(name: str, size: int, field_mm: float | None, shares: Sequence[float]) -> None:
+def _check_options(
+    name: str, size: int, field_mm: float | None, shares: Sequence[float], fold: tuple[int, int] | None
+) -> None:
     if not name.isprintable():  # bytes that are not UTF-8 are not printable either
         raise BadOption("A cohort's name is printable text", repr(name), "Choose another --out")
     if not 4 <= size <= MAX_SIZE:
@@ -125,22 +168,8 @@ def _check_options(name: str, size: int, field_mm: float | None, shares: Sequenc
     valid = len(shares) == len(SPLITS) and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6  # not so with a NaN
     if not valid or shares[0] == 0:
         raise BadOption(f"Shares of {', '.join(SPLITS)} sum to 1", f"{tuple(shares)}", f"The default is {SHARES}")
-
-
-def _listing_sha256(root: Path, out: Path) -> str:
-    """Return a cheap digest of what the download holds: relative names and sizes, and the content of small texts."""
-    root, out = root.resolve(), out.resolve()
-    listing = []
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        # An output inside the download must not change what the download is.
-        ours = any(p.parent == out.parent and p.name.split(".partial-")[0] == out.name for p in [path, *path.parents])
-        if ours or any(part.startswith(".") for part in relative.parts) or not path.is_file():
-            continue
-        size = path.stat().st_size
-        text = path.suffix.lower() in _SMALL_TEXT and size < 1 << 28
-        listing.append([relative.as_posix(), size, file_sha256(path) if text else ""])
-    return fingerprint({"listing": listing})
+    if fold is not None and not (1 <= fold[0] <= fold[1] and fold[1] >= 2):
+        raise BadOption("A fold is one of two or more", f"{fold[0]}/{fold[1]}", "Write 1/5 to 5/5")
 
 
 def _length(source: Any) -> int | None:
@@ -196,115 +225,53 @@ def _checked(records: Iterator[Record], facts: Facts) -> Iterator[Record]:
         yield record
 
 
-@dataclass(frozen=True)
-class _Entry:
-    patient: str
-    group: str
-    stratum: str
-    pixels: str
-    row: dict[str, Any]
-
-
-@dataclass
-class _Spool:
-    """Prepared samples in the order of the source, on disk until their final order is known."""
-
-    folder: Path
-    facts: Facts
-    key: bytes
-    entries: list[_Entry] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._paths = [self.folder / "spool.images", self.folder / "spool.masks"]
-        self._files = [path.open("wb") for path in self._paths]
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def add(self, record: Record, rules: _pixels.Rules) -> None:
-        """Prepare one record and keep it."""
-        image, mask, spacing = _pixels.conform(record, rules, self.facts)
-        self._files[0].write(image.data)
-        if mask is not None:
-            self._files[1].write(mask.data)
-        pixels = sha256(image.tobytes()) if image.min() < image.max() else ""
-        self.entries.append(_Entry(record.patient, record.group, record.stratum, pixels, self._row(record, spacing)))
-
-    def _row(self, record: Record, spacing: tuple[float, float]) -> dict[str, Any]:
-        return {
-            "sample_id": self._pseudonym("sample", record.patient, record.group, record.slice_index),
-            "patient_id": self._pseudonym("patient", record.patient),
-            "group_id": self._pseudonym("group", record.patient, record.group),
-            "slice_index": record.slice_index,
-            "split": "",
-            **{f"label.{name}": record.labels.get(name) for name in self.facts.labels},
-            **{f"attr.{name}": value for name, value in record.attributes.items()},
-            "spacing_y_mm": spacing[0],
-            "spacing_x_mm": spacing[1],
-        }
-
-    def _pseudonym(self, *what: str | int) -> str:
-        return hmac.digest(self.key, canonical_json(what).encode(), "sha256").hex()[:16]
-
-    def split(self, *, shares: Sequence[float], seed: int) -> tuple[dict[str, str], dict[str, int]]:
-        """Return patient -> split, and how many patients and images are identical under different patients."""
-        holders: dict[str, dict[str, int]] = {}
-        for entry in self.entries:
-            if entry.pixels:
-                count = holders.setdefault(entry.pixels, {})
-                count[entry.patient] = count.get(entry.patient, 0) + 1
-        shared = [list(counts) for counts in holders.values() if len(counts) > 1]
-        patients = {patient for group in shared for patient in group}
-        images = sum(sum(counts.values()) for counts in holders.values() if len(counts) > 1)
-        if shared:
-            say(
-                f"Warning: {len(patients)} patients hold {images} images that are identical to another patient's; "
-                "patients with identical images are kept in one split."
-            )
-        strata = {entry.patient: entry.stratum for entry in reversed(self.entries)}
-        clusters = linked((pair for group in shared for pair in itertools.pairwise(group)), strata)
-        return assign(strata, clusters, shares=shares, seed=seed), {"patients": len(patients), "images": images}
-
-    def write(self, writer: CohortWriter, splits: Mapping[str, str], *, seed: int) -> None:
-        """Copy the samples group by group in an order that does not betray the source's, and remove the spool."""
-        for file in self._files:
-            file.flush()
-        images = self._load(0, self.facts.shape, self.facts.dtype)
-        masks = self._load(1, self.facts.shape[1:], "uint8") if self.facts.mask_classes else None
-        places = {(e.patient, e.group): derive_seed(seed, "order", e.patient, e.group) for e in self.entries}
-        keys = [(places[e.patient, e.group], e.row["slice_index"]) for e in self.entries]
-        for i in sorted(range(len(keys)), key=lambda position: keys[position]):
-            entry = self.entries[i]
-            row = {**entry.row, "split": splits[entry.patient]}
-            writer.append(images[i], None if masks is None else masks[i], row)
-        for path in self._paths:
-            path.unlink()
-
-    def close(self) -> None:
-        """Close the files; what a full disk did not take has been reported by then."""
-        for file in self._files:
-            with contextlib.suppress(OSError):
-                file.close()
-
-    def _load(self, which: int, item: tuple[int, ...], dtype: str) -> Array:
-        return np.memmap(self._paths[which], dtype=dtype, mode="r", shape=(len(self), *item))
-
-
-def _step(
-    config: Mapping[str, Any], options: Mapping[str, Any], rules: _pixels.Rules, duplicates: dict[str, int], read: int
-) -> dict[str, Any]:
-    # Paths among the source's options are the user's own and stay out of what may be passed on.
-    told = {name: value for name, value in options.items() if not isinstance(value, Path)}
+def _told(config: Mapping[str, Any], options: Mapping[str, Any], rules: _pixels.Rules) -> dict[str, Any]:
+    """Return what the history says of the command; the download's counts are added when they are known."""
+    shares = fold_shares(config["shares"], config["fold"])
     return {
         "step": "prepare",
         "source": config["source"],
         "revision": config["revision"],
-        "options": told,
+        # Paths among the source's options are the user's own and stay out of what may be passed on.
+        "options": {name: value for name, value in options.items() if not isinstance(value, Path)},
         "size": rules.size,
         "value_rule": rules.value_rule,
         "seed": config["seed"],
-        "shares": dict(zip(SPLITS, config["shares"], strict=True)),
-        "images": {"read": read, "written": read, "dropped": 0},
-        "identical_under_several_patients": duplicates,
-        "fingerprint": fingerprint(config),
+        "shares": {split: round(share, 6) for split, share in zip(SPLITS, shares, strict=True)},
+        **({"fold": list(config["fold"])} if config["fold"] else {}),
     }
+
+
+def _counted(
+    written: int,
+    dropped: Mapping[str, int],
+    twins: Mapping[str, int],
+    wish: _findings.Wish,
+    kept: _findings.Kept | None,
+) -> dict[str, Any]:
+    """Return what the history says of images and findings; read = written + dropped, and dropped has its reasons."""
+    reasons = {reason: count for reason, count in dropped.items() if count}
+    total = sum(reasons.values())
+    counted: dict[str, Any] = {
+        "images": {"read": written + total, "written": written, "dropped": total},
+        "dropped": reasons,
+        "identical_under_several_patients": dict(twins),
+    }
+    if kept is not None:
+        named = {"named": list(wish.names)} if wish.names else {}
+        counted["findings"] = {**named, "min_images": wish.min_images, "dropped": list(kept.rare)}
+        counted["label_combinations"] = {
+            "min_images": wish.min_combination,
+            "kept": kept.combinations,
+            "dropped": kept.combinations_dropped,
+        }
+    return counted
+
+
+def _say_what_is_missing(dropped: Mapping[str, int], kept: _findings.Kept, wish: _findings.Wish) -> None:
+    reasons = [f"{reason} {count:,}" for reason, count in dropped.items() if count]
+    if reasons:
+        say(f"Note: images left out: {', '.join(reasons)}.")
+    if kept.rare:
+        rare = ", ".join(f"{name} ({count})" for name, count in kept.rare.items())
+        say(f"Note: no labels, since present in fewer than {wish.min_images} images: {rare}.")

@@ -1,11 +1,11 @@
 """The exam that every source sits: what `prepare` may rely on, checked on a small download.
 
-To enter a source, add a case to tests/test_sources.py: a function that writes a small download, and the options.
+To enter a source, add a case to a tests/test_sources*.py: a function that writes a small download, and the options.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def sit(source: str, root: Path, out: Path, options: dict[str, Any]) -> None:
     for record in records:
         _is_typed_right(opened, record)
     _is_lazy_and_repeatable(opened, records)
-    _prepares(source, root, out, options, records)
+    _prepares(source, root, out, options, records, sum(getattr(opened, "LEFT_OUT", {}).values()))
 
 
 def _announces(opened: Any, records: list[Record]) -> None:
@@ -34,6 +34,10 @@ def _announces(opened: Any, records: list[Record]) -> None:
     assert isinstance(opened.REVISION, int)
     assert opened.VALUE_RULE["rule"] in ("volume_percentiles", "fixed", "type_range")
     assert len(opened) == len(records) > 0
+    assert len(set(opened.LABELS)) == len(opened.LABELS)
+    for reason, count in getattr(opened, "LEFT_OUT", {}).items():  # only what was left out is told
+        assert reason
+        assert count > 0
 
 
 def _is_typed_right(opened: Any, record: Record) -> None:
@@ -69,14 +73,22 @@ def _is_lazy_and_repeatable(opened: Any, records: list[Record]) -> None:
     np.testing.assert_array_equal(first.image, records[0].image)
 
 
-def _prepares(source: str, root: Path, out: Path, options: dict[str, Any], records: list[Record]) -> None:
+def _prepares(
+    source: str, root: Path, out: Path, options: dict[str, Any], records: list[Record], left_out: int
+) -> None:
     cohort = prepare(source, root, out=out, size=24, options=options)
     assert verify(out) == []
     rows = cohort.samples
     assert len(rows) == len(records)
+    counted = cohort.facts.history[0]["images"]
+    assert counted == {"read": len(records) + left_out, "written": len(records), "dropped": left_out}
+    _labels_arrive(cohort.facts.labels, cohort.label_matrix(), records)
     assert (rows.groupby("patient_id")["split"].nunique() == 1).all()
     assert rows["patient_id"].nunique() == len({record.patient for record in records})
     assert rows["group_id"].nunique() == len({(record.patient, record.group) for record in records})
+
+    for name in {name for record in records for name in record.attributes}:
+        assert f"attr.{name}" in rows
 
     # Spacing is kept: the field of view of a square image is that of the padded original.
     want, have = defaultdict(int), defaultdict(int)
@@ -91,3 +103,9 @@ def _prepares(source: str, root: Path, out: Path, options: dict[str, Any], recor
     text = (out / "cohort.json").read_text() + rows.to_csv()
     for record in records:
         assert record.patient not in text
+
+
+def _labels_arrive(names: tuple[str, ...], values: Any, records: list[Record]) -> None:
+    for column, name in enumerate(names):
+        have = Counter(None if np.isnan(value) else int(value) for value in values[:, column])
+        assert have == Counter(record.labels[name] for record in records), name

@@ -10,9 +10,7 @@ classes 0 and 255 are read as 0 and 1.
 
 from __future__ import annotations
 
-import csv
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,20 +18,21 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import BadOption, BadSource
 from ..progress import say
 from ..types import Array, Record
+from ._pictures import UNREADABLE, read_picture
+from ._table import Table, inside
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 _LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
 _FIX = "Correct the table"
 
 
 @dataclass(frozen=True)
 class _Row:
-    line: int
+    where: str
     image: Path
     mask: Path | None
     patient: str
@@ -62,7 +61,7 @@ class Source:
         BadOption: An option does not fit the table.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -86,13 +85,11 @@ class Source:
         if value_range:
             self.VALUE_RULE = {"rule": "fixed", "low": value_range[0], "high": value_range[1]}
         self._root, self._table = root, csv
-        columns, cells = _read_table(_inside(root, str(csv), "the option csv"), csv)
-        self._findings = {name: name for name in labels} | {
-            column.removeprefix("label."): column for column in columns if column.startswith("label.")
-        }
+        table = Table(inside(root, str(csv), "the option csv", _FIX), str(csv), _FIX)
+        self._findings = _findings(table, labels)
         self.LABELS = tuple(self._findings)
-        self._check_columns(columns)
-        self._rows = [self._row(line, row) for line, row in enumerate(cells, start=2)]
+        self._check_columns(table)
+        self._rows = [self._row(table.place(line), row) for line, row in table.rows()]
         self._check_unique()
 
     def __len__(self) -> int:
@@ -102,13 +99,13 @@ class Source:
     def records(self) -> Iterator[Record]:
         """Yield the images in the order of the table, one in memory at a time.
 
-        `image` is (1 or 3, H, W) uint8 or uint16, `mask` (H, W) uint8, `stratum` the findings that are present.
+        `image` is (1 or 3, H, W) uint8 or uint16, `mask` (H, W) uint8.
 
         Raises:
             BadSource: An image or mask cannot be read, or they do not fit together.
         """
         for row in self._rows:
-            image = self._read_image(row.image)
+            image = read_picture(row.image, self._name(row.image))
             yield Record(
                 patient=row.patient,
                 group=row.group,
@@ -117,15 +114,11 @@ class Source:
                 labels=row.labels,
                 slice_index=row.slice_index,
                 spacing_mm=row.spacing_mm,
-                stratum="|".join(name for name, value in row.labels.items() if value == 1),
             )
 
-    def _check_columns(self, columns: list[str]) -> None:
-        for column in ("image", *self._findings.values()):
-            if column not in columns:
-                raise BadSource(
-                    "The table has the columns it needs", f"{self._table} lacks '{column}'", "Add the column"
-                )
+    def _check_columns(self, table: Table) -> None:
+        table.need(("image", *self._findings.values()))
+        columns = table.columns
         if ("mask" in columns) != bool(self.MASK_CLASSES):
             rule = "Masks and the names of their classes come together"
             have = "has masks but mask_classes is empty" if "mask" in columns else "has no column 'mask'"
@@ -136,20 +129,19 @@ class Source:
                 "images of one person could then land in different splits."
             )
 
-    def _row(self, line: int, row: dict[str, str]) -> _Row:
+    def _row(self, where: str, row: dict[str, str]) -> _Row:
         def need(column: str, default: str) -> str:
-            value = row.get(column, default).strip()
+            value = row.get(column, default)
             if not value:
-                raise BadSource(f"Every row names its {column}", f"line {line} of {self._table} does not", _FIX)
+                raise BadSource(f"Every row names its {column}", f"{where} does not", _FIX)
             return value
 
-        where = f"line {line} of {self._table}"
         name = need("image", "")
         patient = need("patient", name)
         return _Row(
-            line=line,
-            image=_inside(self._root, name, where),
-            mask=_inside(self._root, need("mask", ""), where) if self.MASK_CLASSES else None,
+            where=where,
+            image=inside(self._root, name, where, _FIX),
+            mask=inside(self._root, need("mask", ""), where, _FIX) if self.MASK_CLASSES else None,
             patient=patient,
             group=need("group", name),
             slice_index=_whole(row.get("slice_index", "0"), where),
@@ -162,32 +154,16 @@ class Source:
         places = Counter((row.patient, row.group, row.slice_index) for row in self._rows)
         for row in self._rows:
             if images[row.image] > 1:
-                raise BadSource("An image is listed once", f"line {row.line} of {self._table} repeats one", _FIX)
+                raise BadSource("An image is listed once", f"{row.where} repeats one", _FIX)
             if places[row.patient, row.group, row.slice_index] > 1:
-                offender = f"line {row.line} of {self._table} repeats patient, group and slice_index"
+                offender = f"{row.where} repeats patient, group and slice_index"
                 raise BadSource("A slice of a group is listed once", offender, "Number the slices in slice_index")
-
-    def _read_image(self, path: Path) -> Array:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            try:
-                with Image.open(path) as opened:
-                    frames, picture = getattr(opened, "n_frames", 1), ImageOps.exif_transpose(opened)
-                    values = None if frames > 1 else _pixels(picture)
-            except _UNREADABLE as error:
-                raise BadSource(
-                    "An image must be a readable PNG, JPEG or TIFF", self._name(path), "Replace it"
-                ) from error
-        if values is None:
-            rule = "An image is one 8- or 16-bit picture, grey or RGB, without transparency"
-            raise BadSource(rule, f"{self._name(path)} has mode {picture.mode}, {frames} frames", "Convert it")
-        return values
 
     def _read_mask(self, path: Path, size: tuple[int, ...]) -> Array:
         try:
             with Image.open(path) as opened:
                 values = np.asarray(opened)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadSource("A mask must be a readable picture", self._name(path), "Replace it") from error
         if values.shape != size:
             offender = f"{self._name(path)} is {values.shape}, its image {size}"
@@ -204,40 +180,26 @@ class Source:
         return str(path.relative_to(self._root.resolve()))
 
 
-def _read_table(path: Path, name: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, restval="", restkey="")
-            columns, rows = [column.strip() for column in reader.fieldnames or []], list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadSource("The folder has a readable table of its images", f"no valid {name}", "Write one") from error
-    if len(set(columns)) < len(columns):
-        raise BadSource("A column is there once", f"{name} repeats one", _FIX)
-    if any("" in row for row in rows):
-        raise BadSource("No row is longer than the header", f"{name} has one", _FIX)
-    return columns, [dict(zip(columns, row.values(), strict=True)) for row in rows]
-
-
-def _inside(root: Path, name: str, where: str) -> Path:
-    """Return root/name, and refuse names that lead out of the folder, by .., an absolute path or a link."""
-    try:
-        path = (root / name).resolve()
-        safe = path.is_relative_to(root.resolve())
-    except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, a circle of links
-        safe = False
-    if not safe:
-        raise BadSource("Files are named relative to the folder and lie in it", f"{where} leads elsewhere", _FIX)
-    return path
+def _findings(table: Table, labels: tuple[str, ...]) -> dict[str, str]:
+    """Return finding -> column, first those of the option, then label.<name> in the order of the table."""
+    found = [(name, name) for name in labels]
+    found += [(column.removeprefix("label."), column) for column in table.columns if column.startswith("label.")]
+    if any(not name for name, _ in found):
+        raise BadSource("A finding has a name", f"{table.name} has a column 'label.'", "Write label.NAME")
+    twice = [name for name, count in Counter(name for name, _ in found).items() if count > 1]
+    if twice:
+        raise BadOption("A finding is named once", f"{table.name} and the option labels repeat '{twice[0]}'", _FIX)
+    return dict(found)
 
 
 def _whole(text: str, where: str) -> int:
-    if not text.strip().isdecimal() or len(text.strip()) > 9:  # 10 digits may overflow the table's integers
+    if not text.isdecimal() or len(text) > 9:  # 10 digits may overflow the table's integers
         raise BadSource("slice_index is a whole number from 0, of at most 9 digits", f"{where} has '{text}'", _FIX)
     return int(text)
 
 
 def _spacing(text: str, where: str) -> tuple[float, float] | None:
-    if not text.strip():
+    if not text:
         return None
     try:
         value = float(text)
@@ -249,22 +211,6 @@ def _spacing(text: str, where: str) -> tuple[float, float] | None:
 
 
 def _label(text: str, column: str, where: str) -> int | None:
-    if text.strip() not in _LABELS:
+    if text not in _LABELS:
         raise BadSource("A finding is 0, 1 or empty", f"{where} has '{text}' in {column}", _FIX)
-    return _LABELS[text.strip()]
-
-
-def _pixels(picture: Image.Image) -> Array | None:
-    """Return a picture as (1 or 3, H, W) uint8 or uint16, or None when it has another form."""
-    if picture.mode in ("RGBA", "LA") and picture.getchannel("A").getextrema() == (255, 255):
-        picture = picture.convert(picture.mode[:-1])
-    if picture.mode in ("P", "CMYK", "YCbCr", "1"):
-        picture = picture.convert("L" if picture.mode == "1" else "RGB")
-    values = np.asarray(picture)
-    if picture.mode == "L":
-        return values[None]
-    if picture.mode == "RGB":
-        return np.ascontiguousarray(values.transpose(2, 0, 1))
-    if picture.mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
-        return values.astype(np.uint16)[None]
-    return None
+    return _LABELS[text]
