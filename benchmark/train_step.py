@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=2 python benchmark/train_step.py [--sides 32 64] [--batch 64] [--rounds 9] [--peer PATH]
 
 One process; all contenders of a side take turns round by round, medians count. A step is what `train` does: forward,
-backward, optimisers, moving average, `channels_last`; no data loading. The share of the FLOP floor is the time that the
-step's multiplications would take at the best rate measured here (a matrix product or a convolution), over the time it
-took. PATH is dcgan/main.py of github.com/pytorch/examples, kept outside this project: its own network, optimiser and
-step statements are run, without its logging, on the same 3-channel 64-px batch. Appends JSON lines to
-benchmark/results/train_step.jsonl.
+backward, optimisers, moving average, `channels_last`; no data loading; an adversarial step is one critic and one
+generator step. The share of the FLOP floor is the time that the step's multiplications would take at the best rate
+measured here (a matrix product or a convolution), over the time it took. PATH is dcgan/main.py of
+github.com/pytorch/examples, kept outside this project: its own network, optimiser and step statements are run, without
+its logging, on the same 3-channel 64-px batch. Appends JSON lines to benchmark/results/train_step.jsonl.
 """
 
 from __future__ import annotations
@@ -38,7 +38,15 @@ from synthcohort.nets.generator import RESERVED, build
 from synthcohort.train._update import Updater, average
 from synthcohort.types import Batch, Clock
 
-GENERATORS = ("dcgan", "hinge", "flow", "memoriser")
+GENERATORS: dict[str, dict[str, Any]] = {
+    "dcgan": {},
+    "lsgan": {},
+    "wgan": {"critic_steps": 1, "critic_warmup": 0},
+    "wgan_gp": {"critic_steps": 1},
+    "hinge": {},
+    "flow": {},
+    "memoriser": {},
+}
 PRECISIONS = ("fp32", "bf16")
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 PEER_SIDE, PEER_CHANNELS, PEER_LATENT = 64, 3, 100
@@ -56,7 +64,7 @@ def our_step(name: str, shape: tuple[int, int, int], precision: str, batch: int,
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (IMAGES, *shape)).astype(np.float32)
     masks = rng.integers(len(CLASSES), size=(IMAGES, *shape[1:])).astype(np.uint8) if with_masks else None
-    model.fit(images, masks, seed=0)
+    model.fit(images, masks, None, seed=0)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     update = Updater(dict(model.optimisers()), torch.device("cpu"), precision)
     averages = {key: copy.deepcopy(module).eval() for key, module in model.averaged().items()}
@@ -144,7 +152,10 @@ def interleaved(steps: dict[Any, Step], rounds: int) -> dict[Any, list[float]]:
 def generator_rows(side: int, batch: int, rounds: int, peaks: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """Return a row for each generator and precision at one side."""
     keys = [(name, precision) for name in GENERATORS for precision in PRECISIONS]
-    steps = {(name, precision): our_step(name, (1, side, side), precision, batch) for name, precision in keys}
+    steps = {
+        (name, precision): our_step(name, (1, side, side), precision, batch, **GENERATORS[name])
+        for name, precision in keys
+    }
     work = {key: flops(step) for key, step in steps.items()}
     rows = []
     for (name, precision), seconds in interleaved(steps, rounds).items():
@@ -153,7 +164,7 @@ def generator_rows(side: int, batch: int, rounds: int, peaks: dict[str, dict[str
             {
                 "benchmark": "train_step",
                 "generator": name,
-                "options": plugins.resolve(plugins.find("generators", name), (), reserved=RESERVED),
+                "options": plugins.resolve(plugins.find("generators", name), GENERATORS[name], reserved=RESERVED),
                 "shape": [1, side, side],
                 "mask_classes": len(CLASSES),
                 "precision": precision,

@@ -16,9 +16,9 @@ from synthcohort.types import Batch, Clock, Condition, from_unit_range, to_unit_
 CLASSES = ("background", "disc")
 
 
-def control(name, side=16, classes=CLASSES, **options):
+def control(name, side=16, classes=CLASSES, labels=(), **options):
     torch.manual_seed(0)
-    return plugins.find("generators", name)(shape=(1, side, side), labels=(), mask_classes=classes, **options)
+    return plugins.find("generators", name)(shape=(1, side, side), labels=labels, mask_classes=classes, **options)
 
 
 def pictures(count=30, side=16, dtype="uint8"):
@@ -40,7 +40,7 @@ def test_holdout_serves_each_image_once_and_to_the_last_grey_level(dtype):
     stored, masks = pictures(dtype=dtype)
     value_range = (0, np.iinfo(dtype).max)
     model = control("holdout")
-    model.fit(to_unit_range(stored, value_range), masks, seed=1)
+    model.fit(to_unit_range(stored, value_range), masks, None, seed=1)
     chunks = [draw(model, 7, first) for first in range(0, 35, 7)]
     images = torch.cat([made.images for made in chunks]).numpy()
     served = from_unit_range(images, value_range, dtype)
@@ -56,8 +56,8 @@ def test_holdout_order_depends_on_the_fit_and_not_on_the_sampling_seed():
     stored, masks = pictures()
     images = to_unit_range(stored, (0, 255))
     model, other = control("holdout"), control("holdout")
-    model.fit(images, masks, seed=1)
-    other.fit(images, masks, seed=2)
+    model.fit(images, masks, None, seed=1)
+    other.fit(images, masks, None, seed=2)
     assert torch.equal(draw(model, 8, seed=0).images, draw(model, 8, seed=50).images)
     assert not torch.equal(draw(model, 8).images, draw(other, 8).images)
     assert plugins.find("generators", "holdout").SPLIT == "reference"
@@ -67,7 +67,7 @@ def test_a_copycat_stays_within_its_jitter_of_one_training_image():
     stored, masks = pictures(side=32)
     images = to_unit_range(stored, (0, 255))
     model = control("copycat", side=32)
-    model.fit(images, masks, seed=0)
+    model.fit(images, masks, None, seed=0)
     made = draw(model, 24)
     # Undo nothing: try every training image at every shift of one pixel; one must explain the sample.
     shifts = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
@@ -101,7 +101,7 @@ def test_gaussian_recovers_mean_and_covariance():
     mixing = rng.normal(size=(3, 256)) * 0.05
     images = (0.1 + rng.normal(size=(200, 3)) @ mixing).astype(np.float32).reshape(200, 1, 16, 16)
     model = control("gaussian", classes=())
-    model.fit(images, None, seed=0)
+    model.fit(images, None, None, seed=0)
     rows = images.reshape(200, 256).astype(np.float64)
     assert model.factors.shape == (3, 256)  # Directions without variance are left out.
     factors = model.factors.double().numpy()
@@ -133,13 +133,116 @@ def test_components_do_not_exceed_the_images_less_one():
     assert np.allclose(found.mean + found.scores @ found.factors, rows, atol=1e-6)  # All variance kept.
 
 
+def labelled_rows(counts):
+    """Return images (N, 1, 16, 16) and labels (N, 3): a mean for each combination, and noise in three directions."""
+    rng = np.random.default_rng(6)
+    mixing, effects, offsets = rng.normal(size=(3, 256)) * 0.05, rng.normal(size=(3, 256)) * 0.1, {}
+    images, labels = [], []
+    for combination, count in counts.items():
+        offsets[combination] = rng.normal(size=256) * 0.02
+        mean = 0.1 + np.array(combination) @ effects + offsets[combination]
+        images.append(mean + rng.normal(size=(count, 3)) @ mixing)
+        labels += [combination] * count
+    order = rng.permutation(len(labels))
+    images = np.concatenate(images)[order].astype(np.float32)
+    return images.reshape(-1, 1, 16, 16), np.array(labels, np.float32)[order]
+
+
+def test_gaussian_of_a_combination_has_its_mean_and_a_rare_one_the_ridges():
+    counts = {(0, 0, 0): 60, (1, 0, 0): 40, (0, 1, 0): 16, (0, 0, 1): 15, (1, 0, 1): 3}
+    images, labels = labelled_rows(counts)
+    model = control("gaussian", classes=(), labels=("a", "b", "c"))
+    model.fit(images, None, labels, seed=0)
+    rows = images.reshape(-1, 256).astype(np.float64)
+    # The ridge as plain least squares: each finding gets 4 = sqrt(16) of a row that says its effect is 0.
+    centred = labels - labels.mean(0, dtype=np.float64)
+    stacked = np.concatenate([centred, 4 * np.eye(3)]), np.concatenate([rows - rows.mean(0), np.zeros((3, 256))])
+    effects = np.linalg.lstsq(*stacked, rcond=None)[0]
+    for combination in [*counts, (1, 1, 1)]:
+        members = rows[(labels == combination).all(1)]
+        ridge = rows.mean(0) + (np.array(combination) - labels.mean(0, dtype=np.float64)) @ effects
+        expected = members.mean(0) if len(members) >= 16 else ridge
+        asked = torch.tensor([combination], dtype=torch.float32)
+        assert np.allclose(model.label_means(asked)[0].numpy(), expected, atol=1e-6), combination  # float32 buffers
+        if len(members) >= 16:  # What is told apart is far apart.
+            assert np.abs(expected - ridge).max() > 0.005
+
+
+def test_gaussian_of_labels_keeps_the_covariance_about_its_means():
+    images, labels = labelled_rows({(0, 0, 0): 60, (1, 0, 0): 40, (0, 1, 1): 10})
+    model = control("gaussian", classes=(), labels=("a", "b", "c"))
+    model.fit(images, None, labels, seed=0)
+    rows = images.reshape(-1, 256).astype(np.float64)
+    means = model.label_means(torch.from_numpy(labels)).double().numpy()
+    factors = model.factors.double().numpy()
+    pooled = np.cov((rows - means).T)
+    assert np.allclose(factors.T @ factors, pooled, atol=1e-6)
+    asked = torch.tensor([[1.0, 0, 0]]).repeat(4000, 1)
+    made = model.sample(Condition(4000, labels=asked), Streams(range(4000))).images.reshape(4000, 256).double().numpy()
+    # Sampling error as above, of the mean of one combination and of the covariance that all share.
+    own = rows[(labels == [1, 0, 0]).all(1)].mean(0)
+    assert np.abs(made.mean(0) - own).max() < 5 * np.sqrt(pooled.diagonal().max() / 4000)
+    assert np.abs(np.cov(made.T) - pooled).max() < 5 * 0.0224 * pooled.diagonal().max()
+
+
+def test_gaussian_forgets_nothing_of_labels_in_a_weights_file():
+    images, labels = labelled_rows({(0, 0, 0): 20, (1, 0, 0): 20, (1, 1, 0): 5})
+    model, other = (control("gaussian", classes=(), labels=("a", "b", "c")) for _ in range(2))
+    model.fit(images, None, labels, seed=0)
+    other.load_state_dict(model.state_dict())
+    asked = torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+    made = [one.sample(Condition(2, labels=asked), Streams([1, 2])).images for one in (model, other)]
+    assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("name", ["holdout", "copycat", "memoriser"])
+def test_what_shows_a_stored_image_carries_its_labels(name):
+    stored, masks = pictures(count=12)
+    images = to_unit_range(stored, (0, 255))
+    labels = np.eye(12, dtype=np.float32)  # Each image has a finding of its own.
+    small = {"code": 16, "hidden": 64} if name == "memoriser" else {}
+    model = control(name, labels=tuple(f"finding{i}" for i in range(12)), **small)
+    model.fit(images, masks, labels, seed=1)
+    if name == "memoriser":
+        # A decoder that is right already: linear from code to pixels, by least squares.
+        target = model.joint(Batch(torch.from_numpy(images), torch.from_numpy(masks).long(), None, torch.arange(12)))
+        linear = torch.linalg.pinv(torch.cat([model.codes, torch.ones(12, 1)], 1)) @ target.flatten(1)
+        model.decoder = Affine(linear, target.shape[1:])
+    made = draw(model, 24)
+    assert made.labels.dtype == torch.float32
+    assert torch.equal(made.labels.sum(1), torch.ones(24))
+    shown = torch.corrcoef(torch.cat([made.images.flatten(1), torch.from_numpy(images).flatten(1)]))[:24, 24:]
+    assert shown.argmax(1).tolist() == made.labels.argmax(1).tolist()
+    assert len(set(shown.argmax(1).tolist())) > 5
+
+
+class Affine(torch.nn.Module):
+    """A matrix whose last row is the intercept."""
+
+    def __init__(self, matrix, shape):
+        super().__init__()
+        self.matrix, self.shape = matrix, shape
+
+    def forward(self, codes):
+        return (codes @ self.matrix[:-1] + self.matrix[-1]).view(-1, *self.shape)
+
+
+@pytest.mark.parametrize("name", ["holdout", "copycat", "memoriser"])
+def test_without_labels_none_are_carried(name):
+    stored, masks = pictures()
+    model = control(name)
+    model.fit(to_unit_range(stored, (0, 255)), masks, None, seed=1)
+    assert draw(model, 4).labels is None
+    assert "findings" not in model.state_dict()
+
+
 def test_gaussian_takes_at_most_the_images_it_is_told():
     stored, masks = pictures()
     images = to_unit_range(stored, (0, 255))
     few, some = control("gaussian", max_images=10), control("gaussian", max_images=10)
-    few.fit(images, masks, seed=0)
+    few.fit(images, masks, None, seed=0)
     assert len(few.factors) == 9
-    some.fit(images, masks, seed=1)
+    some.fit(images, masks, None, seed=1)
     assert not torch.equal(few.mean, some.mean)
 
 
@@ -147,14 +250,14 @@ def test_gaussian_takes_at_most_the_images_it_is_told():
 def test_one_image_has_no_covariance(name):
     stored, masks = pictures(count=1)
     with pytest.raises(InputError, match="two images"):
-        control(name).fit(to_unit_range(stored, (0, 255)), masks, seed=0)
+        control(name).fit(to_unit_range(stored, (0, 255)), masks, None, seed=0)
 
 
 def test_a_memoriser_learns_its_training_set_by_heart():
     stored, masks = pictures()
     images = torch.from_numpy(to_unit_range(stored, (0, 255)))
     model = control("memoriser", code=32, hidden=128)
-    model.fit(images.numpy(), masks, seed=0)
+    model.fit(images.numpy(), masks, None, seed=0)
     assert model.codes.shape == (30, 32)
     optimiser = model.optimisers()["decoder"]
 

@@ -102,7 +102,7 @@ def test_times_within_a_batch_do_not_mix(prior: GaussianPrior) -> None:
 def untrained() -> Generator:
     """A flow fitted to waves, its network still zero."""
     model = build("flow", facts(), SMALL)
-    model.fit(waves(200, 1, 8), None, seed=0)
+    model.fit(waves(200, 1, 8), None, None, seed=0)
     assert isinstance(model, Generator)
     return model.eval()
 
@@ -220,7 +220,7 @@ def test_options_that_do_not_fit_are_one_line(options: dict[str, Any], side: int
 
 def test_one_image_has_no_covariance() -> None:
     with pytest.raises(InputError, match="two images"):
-        build("flow", facts(), SMALL).fit(waves(1, 1, 8), None, seed=0)
+        build("flow", facts(), SMALL).fit(waves(1, 1, 8), None, None, seed=0)
 
 
 def test_the_prior_takes_at_most_the_images_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_the_prior_takes_at_most_the_images_it_is_told(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "MAX_PRIOR_IMAGES", 10)
     images = waves(50, 1, 8)
     model = build("flow", facts(), SMALL)
-    model.fit(images, None, seed=2)
+    model.fit(images, None, None, seed=2)
     chosen = np.sort(np.random.default_rng(2).permutation(50)[:10])
     np.testing.assert_allclose(model.prior.mean.numpy(), images[chosen].mean(0).ravel(), atol=1e-6)
 
@@ -242,6 +242,6 @@ def test_options_that_cannot_work_are_refused_at_once(options: dict[str, float])
 
 def test_more_components_than_pixels_leave_a_rest_variance() -> None:
     model = build("flow", facts(), {**SMALL, "components": 1000})
-    model.fit(waves(200, 1, 8), None, seed=0)
+    model.fit(waves(200, 1, 8), None, None, seed=0)
     assert len(model.prior.variances) <= 8 * 8 - 1
     assert float(model.prior.rest) > 0

@@ -200,3 +200,17 @@ def test_a_list_is_read_in_every_form_that_is_printed(text):
         """Take a list."""
 
     assert plugins.resolve(plugin, [f"multipliers={text}"]) == {"multipliers": (1, 2)}
+
+
+def test_an_option_goes_to_every_plugin_that_has_it() -> None:
+    found = {name: plugins.find("generators", name) for name in ("gaussian", "memoriser")}
+    chosen = plugins.resolve_each(found, ["components=3", "code=7"], reserved=("shape", "labels", "mask_classes"))
+    assert chosen["gaussian"]["components"] == 3
+    assert chosen["memoriser"]["code"] == 7
+    assert "code" not in chosen["gaussian"]
+
+
+def test_an_option_that_no_plugin_has_is_refused() -> None:
+    found = {"memoriser": plugins.find("generators", "memoriser")}
+    with pytest.raises(BadOption, match=r"'codee'.*Did you mean 'code'"):
+        plugins.resolve_each(found, ["codee=3"], reserved=("shape", "labels", "mask_classes"))

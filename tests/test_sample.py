@@ -88,7 +88,7 @@ def test_the_cohort_says_what_it_is(discs: Path, trained: Trained, tmp_path: Pat
     assert facts.generator["trained_on"] == {"train": 30, "val": "<10", "test": "<10", "reference": "<10"}
     assert [step["kind"] for step in facts.history] == ["sample"]
     assert facts.history[0]["seed"] == 3
-    assert facts.history[0]["options"] == {"steps": 2}
+    assert facts.history[0]["options"] == {"steps": 2, "guidance": 1.0}
     assert set(zip(made.samples["spacing_y_mm"], made.samples["spacing_x_mm"], strict=True)) == {(1.5, 1.25)}
     assert (made.path / "training.jsonl").read_bytes() == (run / runs.LOG).read_bytes()
     np.testing.assert_array_equal(np.asarray(made.masks).max(), 1)

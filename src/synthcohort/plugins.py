@@ -13,7 +13,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,13 +131,40 @@ def resolve(plugin: Callable[..., Any], given: Mapping[str, Any] | Iterable[str]
     known = options(plugin, **kwargs)
     pairs = dict(given) if isinstance(given, Mapping) else dict(_split_pair(text) for text in given)
     resolved = {name: option.default for name, option in known.items()}
+    _check_known(pairs, known)
     for name, value in pairs.items():
+        resolved[name] = _convert(known[name], value)
+    return resolved
+
+
+def resolve_each(
+    plugins: Mapping[str, Callable[..., Any]], given: Mapping[str, Any] | Iterable[str], **kwargs: Any
+) -> dict[str, dict[str, Any]]:
+    """Return the options of several plugins by name; one that is given goes to every plugin that has it.
+
+    Args:
+        plugins: Name -> class or function.
+        given: As for `resolve`.
+        kwargs: Passed to `options`.
+
+    Raises:
+        BadOption: No plugin has a key, or a value has the wrong type.
+    """
+    pairs = dict(given) if isinstance(given, Mapping) else dict(_split_pair(text) for text in given)
+    known = {name: options(plugin, **kwargs) for name, plugin in plugins.items()}
+    _check_known(pairs, {key for each in known.values() for key in each})
+    return {
+        name: resolve(plugin, {key: value for key, value in pairs.items() if key in known[name]}, **kwargs)
+        for name, plugin in plugins.items()
+    }
+
+
+def _check_known(given: Iterable[str], known: Collection[str]) -> None:
+    for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean '{close[0]}'?" if close else f"Choose from {', '.join(sorted(known)) or 'none'}"
             raise BadOption("An option must be known", f"'{name}'", hint)
-        resolved[name] = _convert(known[name], value)
-    return resolved
 
 
 def _split_pair(text: str) -> tuple[str, str]:

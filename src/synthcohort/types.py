@@ -61,7 +61,7 @@ class Batch:
     Attributes:
         images: (B, C, H, W) float32 in [-1, 1].
         masks: (B, H, W) int64 class index, or None.
-        labels: (B, L) float32 0/1, or None.
+        labels: (B, L) float32 0/1, unknown ones 0; None when the cohort has none.
         positions: (B,) int64 position of each sample in the training data.
     """
 
@@ -86,10 +86,18 @@ class Condition:
 
 @dataclass(frozen=True)
 class Generated:
-    """What a generator's `sample` returns: images (B, C, H, W) float32 in [-1, 1], masks (B, H, W) int64 or None."""
+    """What a generator's `sample` returns.
+
+    Attributes:
+        images: (B, C, H, W) float32 in [-1, 1].
+        masks: (B, H, W) int64 class index, or None.
+        labels: (B, L) float32 0/1 where the generator itself decides them, as a control that serves stored images does;
+            None where samples carry the labels that were asked for, or none.
+    """
 
     images: torch.Tensor
     masks: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The exam that every generator sits: options, samples, seeds, learning, resuming, bad shapes.
+"""The exam that every generator sits: options, samples, labels, seeds, learning, resuming, bad shapes.
 
 A new file in generators/ is found by itself; SMALL only makes a big network small enough for a test.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 import os
 import subprocess
@@ -34,15 +35,29 @@ SERVED_IN_ORDER = {"holdout"}
 SMALL = {
     "dcgan": {"filters": 8, "latent": 16},
     "hinge": {"filters": 8, "latent": 16},
+    "lsgan": {"filters": 8, "latent": 16},
+    "wgan": {"filters": 8, "latent": 16, "critic_warmup": 0},  # else the generator first learns at the hundredth step
+    "wgan_gp": {"filters": 8, "latent": 16},
     "flow": {"width": 16, "multipliers": (1, 2), "components": 2},
     "memoriser": {"code": 32, "hidden": 64},
 }
 SIDE, COUNT, BATCH = 16, 40, 8
-MODES = {"grey": (1, 0), "grey+mask": (1, 3), "rgb+mask": (3, 2)}
+MODES = {  # channels, mask classes, findings
+    "grey": (1, 0, 0),
+    "grey+mask": (1, 3, 0),
+    "rgb+mask": (3, 2, 0),
+    "grey+labels": (1, 0, 2),
+    "grey+mask+labels": (1, 3, 2),
+}
+LABELLED = [mode for mode, (_, _, findings) in MODES.items() if findings]
+ASKED = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
-def discs(channels, classes, count=COUNT, side=SIDE):
-    """Return images (N, C, H, W) in [-1, 1] of a bright disc on a shaded ground, and masks of rings in it."""
+def discs(channels, classes, findings=0, count=COUNT, side=SIDE):
+    """Return images (N, C, H, W) in [-1, 1] of a bright disc on a shaded ground, masks of rings in it, and labels.
+
+    Each finding is a row of pixels that turns bright.
+    """
     rng = np.random.default_rng(7)
     y, x = np.mgrid[:side, :side] / side
     centre, radius = rng.uniform(0.4, 0.6, (count, 2, 1, 1)), rng.uniform(0.2, 0.35, (count, 1, 1))
@@ -51,19 +66,22 @@ def discs(channels, classes, count=COUNT, side=SIDE):
     images = np.repeat(grey[:, None].clip(-1, 1), channels, 1).astype(np.float32)
     inside = np.floor((1 - distance).clip(0, 0.999) * classes).astype(np.uint8)
     masks = np.where(distance < 1, inside % max(classes - 1, 1) + 1, 0).astype(np.uint8) if classes else None
-    return images, masks
+    labels = rng.integers(2, size=(count, findings)).astype(np.float32) if findings else None
+    for finding in range(findings):
+        images[labels[:, finding] == 1, :, finding] = 0.5
+    return images, masks, labels
 
 
-def facts(channels, classes, side=SIDE):
+def facts(channels, classes, findings=0, side=SIDE):
     names = tuple(f"class{i}" for i in range(classes))
     return Facts(
         name="discs", modality="none", provenance="real", shape=(channels, side, side), dtype="uint8",
-        value_range=(0.0, 255.0), mask_classes=names, labels=(),
+        value_range=(0.0, 255.0), mask_classes=names, labels=tuple(f"finding{i}" for i in range(findings)),
     )  # fmt: skip
 
 
-def built(name, mode="grey+mask", seed=0):
-    return build(name, facts(*MODES[mode]), SMALL.get(name, {}), seed=seed)
+def built(name, mode="grey+mask", seed=0, **options):
+    return build(name, facts(*MODES[mode]), {**SMALL.get(name, {}), **options}, seed=seed)
 
 
 def fitted(name, mode="grey+mask", seed=0):
@@ -87,10 +105,11 @@ class Training:
             average(self.model.averaged(), self.averages, step=step + 1)
 
     def step(self, step, total, update):
-        images, masks = discs(*MODES[self.mode])
+        images, masks, labels = discs(*MODES[self.mode])
         chosen = batch_positions(COUNT, step * BATCH, BATCH, seed=1)
         index = None if masks is None else torch.from_numpy(masks[chosen].astype(np.int64))
-        batch = Batch(torch.from_numpy(images[chosen]), index, None, torch.from_numpy(chosen))
+        shown = None if labels is None else torch.from_numpy(labels[chosen])
+        batch = Batch(torch.from_numpy(images[chosen]), index, shown, torch.from_numpy(chosen))
         rng = torch.Generator().manual_seed(runs.derive_seed(1, "step", step))
         clock = Clock(step, step * BATCH, total * BATCH)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
@@ -102,13 +121,23 @@ class Training:
         return [float(torch.as_tensor(loss).detach()) for loss in first]
 
 
-def drawn(model, seeds=(11, 12, 13, 14), first=0):
+def trained(name, mode):
+    """Return a generator after a few steps, so that layers that start at zero say something; or only fitted."""
+    if name not in ITERATIVE:
+        return fitted(name, mode)
+    training = Training(name, mode)
+    training.steps(0, 8)
+    return training.model
+
+
+def drawn(model, seeds=(11, 12, 13, 14), first=0, asked=ASKED):
+    labels = torch.tensor(asked, dtype=torch.float32)[: len(seeds)] if model.conditional else None
     with torch.inference_mode():
-        return model.sample(Condition(len(seeds), first=first), Streams(seeds))
+        return model.sample(Condition(len(seeds), first=first, labels=labels), Streams(seeds))
 
 
 def digest(made):
-    parts = [made.images.numpy().tobytes(), b"" if made.masks is None else made.masks.numpy().tobytes()]
+    parts = [part.numpy().tobytes() for part in (made.images, made.masks, made.labels) if part is not None]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
@@ -126,7 +155,7 @@ class TestEvery:
 
     @pytest.mark.parametrize("mode", MODES)
     def test_samples_have_the_shape_and_range_of_the_data(self, name, mode):
-        channels, classes = MODES[mode]
+        channels, classes, _ = MODES[mode]
         made = drawn(fitted(name, mode))
         assert made.images.shape == (4, channels, SIDE, SIDE)
         assert made.images.dtype == torch.float32
@@ -139,6 +168,43 @@ class TestEvery:
         assert made.masks.min() >= 0
         assert made.masks.max() < classes
 
+    @pytest.mark.parametrize("mode", MODES)
+    def test_samples_carry_labels_of_their_own_only_where_the_generator_says_so(self, name, mode):
+        model, findings = fitted(name, mode), len(facts(*MODES[mode]).labels)
+        assert model.conditional is (bool(findings) and "labels" in model.accepts)
+        made = drawn(model)
+        if not findings or "labels" not in model.emits:
+            assert made.labels is None
+            return
+        assert not model.conditional  # Labels are asked for or served, not both.
+        assert made.labels.shape == (4, findings)
+        assert made.labels.dtype == torch.float32
+        assert set(made.labels.unique().tolist()) <= {0.0, 1.0}
+
+    @pytest.mark.parametrize("mode", LABELLED)
+    def test_a_condition_changes_the_sample_that_it_is_for(self, name, mode):
+        model = trained(name, mode)
+        other = ((0, 0), (1, 0), (1, 1), (1, 1))
+        one, two = drawn(model).images, drawn(model, asked=other).images
+        changed = [i for i in range(4) if not torch.allclose(one[i], two[i], atol=1e-5)]
+        assert changed == ([2] if model.conditional else [])
+
+    def test_unconditional_on_request_is_the_generator_of_an_unlabelled_cohort(self, name):
+        plugin = plugins.find("generators", name)
+        if "labels" not in plugin.accepts:
+            assert "conditional" not in inspect.signature(plugin).parameters
+            return
+        images, masks, labels = discs(*MODES["grey+mask+labels"])
+        model, plain = built(name, "grey+mask+labels", conditional=False), built(name, "grey+mask")
+        model.fit(images, masks, labels, seed=3)
+        plain.fit(images, masks, None, seed=3)
+        assert not model.conditional
+        assert not model.labelled
+        state, expected = model.state_dict(), plain.state_dict()
+        assert list(state) == list(expected)
+        assert all(torch.equal(value, expected[key]) for key, value in state.items())
+        assert digest(drawn(model)) == digest(drawn(plain))
+
     def test_the_seed_alone_decides(self, name):
         model = fitted(name)
         torch.manual_seed(1)
@@ -148,12 +214,14 @@ class TestEvery:
         if name not in SERVED_IN_ORDER:
             assert digest(drawn(model, seeds=(21, 22, 23, 24))) != digest(first)
 
-    def test_a_sample_does_not_depend_on_its_neighbours(self, name):
-        model = fitted(name).train()
-        among, alone = drawn(model), drawn(model, seeds=(13,), first=2)
+    @pytest.mark.parametrize("mode", ["grey+mask", "grey+mask+labels"])
+    def test_a_sample_does_not_depend_on_its_neighbours(self, name, mode):
+        model = fitted(name, mode).train()
+        among, alone = drawn(model), drawn(model, seeds=(13,), first=2, asked=ASKED[2:])
         # A matrix product of another height sums in another order: 1e-5 of a unit range, not a grey level (8e-3).
         assert torch.allclose(among.images[2], alone.images[0], atol=1e-5)
         assert (among.masks[2] == alone.masks[0]).float().mean() > 0.99
+        assert among.labels is None or torch.equal(among.labels[2], alone.labels[0])
 
     def test_sampling_leaves_no_trace(self, name):
         model = fitted(name).train()
@@ -162,7 +230,7 @@ class TestEvery:
         assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
         assert all(module.training for module in model.modules())
 
-    @pytest.mark.parametrize("mode", ["grey", "grey+mask"])
+    @pytest.mark.parametrize("mode", ["grey", "grey+mask", "grey+mask+labels"])
     def test_a_weights_file_gives_the_same_samples(self, name, mode, tmp_path):
         model = fitted(name, mode)
         runs.save_tensors(tmp_path / "w.safetensors", model.state_dict(), {"kind": "test"})
@@ -177,8 +245,8 @@ class TestEvery:
             model = build(name, odd, SMALL.get(name, {}))
         except InputError:
             return
-        images, masks = discs(1, 2, side=20)
-        model.fit(images[..., :12].copy(), masks[..., :12].copy(), seed=0)
+        images, masks, _ = discs(1, 2, side=20)
+        model.fit(images[..., :12].copy(), masks[..., :12].copy(), None, seed=0)
         assert drawn(model).images.shape == (4, 1, 20, 12)
 
     def test_a_control_says_so(self, name):
@@ -197,7 +265,7 @@ class TestTrainedInSteps:
         # Same images and random numbers before and after, so the difference is what was learnt.
         assert np.mean(after) < 0.95 * np.mean(before)
 
-    @pytest.mark.parametrize("mode", ["grey", "rgb+mask"])
+    @pytest.mark.parametrize("mode", ["grey", "rgb+mask", "grey+mask+labels"])
     def test_learns_from_every_kind_of_image(self, name, mode):
         training = Training(name, mode)
         before = {key: value.clone() for key, value in training.model.state_dict().items()}
@@ -205,14 +273,15 @@ class TestTrainedInSteps:
         weights = {key: value for key, value in training.model.named_parameters() if value.dim() > 1}
         assert [key for key, value in weights.items() if torch.equal(value, before[key])] == []
 
-    def test_resumed_is_bitwise_the_same_as_uninterrupted(self, name, tmp_path):
-        whole = Training(name)
+    @pytest.mark.parametrize("mode", ["grey+mask", "grey+mask+labels"])
+    def test_resumed_is_bitwise_the_same_as_uninterrupted(self, name, mode, tmp_path):
+        whole = Training(name, mode)
         whole.steps(0, 6)
-        part, path = Training(name), tmp_path / "checkpoint.safetensors"
+        part, path = Training(name, mode), tmp_path / "checkpoint.safetensors"
         part.steps(0, 3)
         save_checkpoint(path, {"kind": "test"}, 3 * BATCH, part.model, part.averages, part.optimisers)
         torch.manual_seed(99)  # Nothing may come from the global stream.
-        resumed = Training(name)
+        resumed = Training(name, mode)
         assert load_checkpoint(path, {"kind": "test"}, resumed.model, resumed.averages, resumed.optimisers) == 3 * BATCH
         resumed.steps(3, 6)
         expected = averaged_state(whole.model, whole.averages)
@@ -223,7 +292,7 @@ class TestTrainedInSteps:
 
 
 def digests():
-    return {name: digest(drawn(fitted(name))) for name in NAMES}
+    return {name: digest(drawn(fitted(name, "grey+mask+labels"))) for name in NAMES}
 
 
 def test_another_process_with_another_hash_seed_draws_the_same_bits():

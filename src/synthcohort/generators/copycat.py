@@ -17,17 +17,17 @@ class Generator(StoredImages):
     """Each sample is a random training image, shifted with its mask, its intensities rescaled and noise added."""
 
     def sample(self, condition: Condition, rng: Streams) -> Generated:
-        """Return jittered training images."""
-        images, masks = self.stored(rng.integers(len(self.images)))
+        """Return jittered training images; a label stays what it was."""
+        kept = self.stored(rng.integers(len(self.images)))
         rows, columns = (self._reflected(side, rng.uniform()) for side in self.shape[1:])
-        each = torch.arange(condition.count, device=images.device)
+        each = torch.arange(condition.count, device=kept.images.device)
         where = (each[:, None, None], rows[:, :, None], columns[:, None, :])
-        images = images.movedim(1, -1)[where].movedim(-1, 1)
-        masks = None if masks is None else masks[where]
+        images = kept.images.movedim(1, -1)[where].movedim(-1, 1)
+        masks = None if kept.masks is None else kept.masks[where]
 
         gain, offset = (2 * rng.uniform(2, 1, 1, 1) - 1).unbind(1)
         unit = (images + 1) / 2 * (1 + GAIN * gain) + OFFSET * offset + NOISE * rng.normal(*self.shape)
-        return Generated((unit * 2 - 1).clamp(-1, 1), masks)
+        return Generated((unit * 2 - 1).clamp(-1, 1), masks, kept.labels)
 
     @staticmethod
     def _reflected(side: int, draw: Tensor) -> Tensor:

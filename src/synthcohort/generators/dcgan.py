@@ -1,80 +1,61 @@
 """Adversarial generators over one shared convolutional generator and critic: only the objective differs.
 
-Networks: Radford, Metz, Chintala 2016 (arXiv 1511.06434), as 4x4 kernels with stride 2 and padding 1; one more stage
-per doubling of the side, as in Arjovsky, Chintala, Bottou 2017. A new objective is one `Objective` and one subclass.
+A new objective is one `Objective` and one subclass. What an objective is stands in `_objective.py`, the networks in
+`_dcgan_networks.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
-from ..errors import InputError
 from ..nets.generator import Generator, Streams
 from ..types import Batch, Clock, Condition, Generated, Update
+from ._dcgan_networks import (
+    CriticNorm,
+    ProjectionCritic,
+    channel_widths,
+    critic_network,
+    generator_network,
+    initialise,
+)
+from ._objective import Objective, adam, clip_parameters, generator_turn, gradient_penalty, rmsprop
 
-NAMES = {"dcgan": "DCGAN", "hinge": "Hinge"}
-
-FIRST_SIDE, MIN_SIDE, MAX_CHANNELS = 4, 16, 512
-CriticNorm = Literal["batch", "layer", "none"]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What one adversarial generator is: two losses on raw scores, and how they are usually minimised.
-
-    Attributes:
-        critic: (scores of real, scores of fake) -> scalar loss.
-        generator: Scores of fake -> scalar loss.
-        generator_learning_rate: Learning rate of the generator.
-        critic_learning_rate: Learning rate of the critic.
-        optimiser: Makes an optimiser from parameters and a learning rate.
-        critic_steps: Critic steps per generator step.
-        critic_norm: Normalisation in the critic. A penalty on per-sample gradients rules out "batch".
-    """
-
-    critic: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
-    generator_learning_rate: float
-    critic_learning_rate: float
-    optimiser: Callable[[nn.Module, float], torch.optim.Optimizer]
-    critic_steps: int = 1
-    critic_norm: CriticNorm = "batch"
-
-
-def adam(beta1: float, beta2: float) -> Callable[[nn.Module, float], torch.optim.Optimizer]:
-    """Return a maker of Adam optimisers; fused, because a loop over small tensors costs as much as their gradients."""
-
-    def make(network: nn.Module, lr: float) -> torch.optim.Optimizer:
-        return torch.optim.Adam(network.parameters(), lr=lr, betas=(beta1, beta2), fused=True)
-
-    return make
+NAMES = {"dcgan": "DCGAN", "hinge": "Hinge", "lsgan": "LSGAN", "wgan": "WGAN", "wgan_gp": "WGANGP"}
 
 
 class DCGAN(Generator):
     """Non-saturating GAN (Goodfellow et al. 2014) with the optimiser of Radford et al. 2016.
 
+    Where the cohort has labels, they stand beside the latent vector at the generator's door and the critic scores an
+    image together with them (`ProjectionCritic`).
+
     Args:
         shape: (C, H, W); square, the side a power of two from 16.
-        labels: Ignored, it is unconditional.
+        labels: Finding names.
         mask_classes: Class names; masks are generated as one-hot channels beside the image.
         filters: Channels at half the full side; they double with each halving, up to 512.
         latent: Length of the latent vector.
-        generator_learning_rate: Learning rate of the generator; None takes the objective's.
-        critic_learning_rate: Learning rate of the critic; None takes the objective's.
-        critic_steps: Critic steps per generator step; None takes the objective's.
-        critic_norm: "batch", "layer" or "none"; None takes the objective's.
+        generator_learning_rate: Learning rate of the generator; None takes the objective's, here and below.
+        critic_learning_rate: Learning rate of the critic.
+        critic_steps: Critic steps, each on a batch of its own, per generator step.
+        critic_warmup: Generator steps at the start that follow 100 critic steps each, as does every 500th later; 0 for
+            `critic_steps` throughout. The 25 of `wgan` are 2,500 batches: in a training of minutes that is nearly all.
+        critic_norm: "batch", "layer" or "none".
+        clip: Bound of the critic's parameters before each of its steps; 0 for none.
+        penalty: Weight of the gradient penalty, which needs a critic without batch norm; 0 for none.
+        conditional: Whether samples show given labels; otherwise labels are ignored.
 
     Raises:
-        InputError: The images are not square, or their side is no power of two from 16.
+        InputError: The images are not square, their side is no power of two from 16, or the options exclude each other.
     """
 
+    accepts: ClassVar[frozenset[str]] = frozenset({"labels"})
     objective: ClassVar[Objective] = Objective(
         critic=lambda real, fake: softplus(-real).mean() + softplus(fake).mean(),
         generator=lambda fake: softplus(-fake).mean(),
@@ -94,29 +75,37 @@ class DCGAN(Generator):
         generator_learning_rate: float | None = None,
         critic_learning_rate: float | None = None,
         critic_steps: int | None = None,
+        critic_warmup: int | None = None,
         critic_norm: CriticNorm | None = None,
+        clip: float | None = None,
+        penalty: float | None = None,
+        conditional: bool = True,
     ) -> None:
-        super().__init__(shape=shape, labels=labels, mask_classes=mask_classes)
+        super().__init__(shape=shape, labels=labels if conditional else (), mask_classes=mask_classes)
+        given: dict[str, Any] = {
+            "generator_learning_rate": generator_learning_rate,
+            "critic_learning_rate": critic_learning_rate,
+            "critic_steps": critic_steps,
+            "critic_warmup": critic_warmup,
+            "critic_norm": critic_norm,
+            "clip": clip,
+            "penalty": penalty,
+        }
+        self.chosen = replace(self.objective, **{key: value for key, value in given.items() if value is not None})
         widths = channel_widths(shape, filters)
         self.latent = latent
-        self.generator_learning_rate = (
-            self.objective.generator_learning_rate if generator_learning_rate is None else generator_learning_rate
-        )
-        self.critic_learning_rate = (
-            self.objective.critic_learning_rate if critic_learning_rate is None else critic_learning_rate
-        )
-        self.critic_steps = self.objective.critic_steps if critic_steps is None else critic_steps
-        self.generator = generator_network(latent, widths, self.channels)
-        self.critic = critic_network(self.channels, widths[::-1], critic_norm or self.objective.critic_norm)
+        self.generator = generator_network(latent + len(self.labels), widths, self.channels)
+        seen = (self.channels, widths[::-1], self.chosen.critic_norm)
+        self.critic = ProjectionCritic(*seen, len(self.labels)) if self.conditional else critic_network(*seen)
         self.generator.apply(initialise)
         self.critic.apply(initialise)
 
     def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Return the optimisers "critic" and "generator"."""
-        make = self.objective.optimiser
+        make = self.chosen.optimiser
         return {
-            "critic": make(self.critic, self.critic_learning_rate),
-            "generator": make(self.generator, self.generator_learning_rate),
+            "critic": make(self.critic, self.chosen.critic_learning_rate),
+            "generator": make(self.generator, self.chosen.generator_learning_rate),
         }
 
     def averaged(self) -> Mapping[str, nn.Module]:
@@ -124,31 +113,52 @@ class DCGAN(Generator):
         return {"generator": self.generator}
 
     def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
-        """Make a critic step and, every `critic_steps`-th time, a generator step on the same fakes.
+        """Make a critic step and, when it is the generator's turn, a generator step on the same fakes and labels.
 
         Sharing the fakes saves a pass through the generator; its gradient flows only where it will be used.
         """
-        real = self.joint(batch)
+        real, labels = self.joint(batch), self._told(batch.labels)
         latent = torch.randn(len(real), self.latent, generator=rng).to(real.device)
-        generator_turn = (clock.step + 1) % self.critic_steps == 0
-        with torch.set_grad_enabled(generator_turn):
-            fake = self.generator(latent)
-
-        # Two passes: batch statistics over both together would let a real image's score depend on the fakes.
-        loss = self.objective.critic(self._scores(real), self._scores(fake.detach()))
-        update("critic", loss)
-        losses: dict[str, float | Tensor] = {"critic": loss.detach()}
-        if generator_turn:
+        turn = generator_turn(clock.step, self.chosen.critic_steps, self.chosen.critic_warmup)
+        with torch.set_grad_enabled(turn):
+            fake = self._fakes(latent, labels)
+        losses = self._critic_step(real, fake.detach(), labels, rng, update)
+        if turn:
             # Frozen: no gradients of its weights, and no low-precision copies of them from before their update.
             self.critic.requires_grad_(False)
-            loss = self.objective.generator(self._scores(fake))
+            loss = self.chosen.generator(self._scores(fake, labels))
             update("generator", loss)
             self.critic.requires_grad_(True)
             losses["generator"] = loss.detach()
         return losses
 
-    def _scores(self, joint: Tensor) -> Tensor:
-        scores: Tensor = self.critic(joint)
+    def _critic_step(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, rng: torch.Generator, update: Update
+    ) -> dict[str, float | Tensor]:
+        clip_parameters(self.critic, self.chosen.clip)
+        # Two passes: batch statistics over both together would let a real image's score depend on the fakes.
+        loss = self.chosen.critic(self._scores(real, labels), self._scores(fake, labels))
+        parts: dict[str, float | Tensor] = {}
+        if self.chosen.penalty:
+            shares = torch.rand((len(real), 1, 1, 1), generator=rng).to(real.device)
+            penalty = gradient_penalty(lambda joint: self._scores(joint, labels), real, fake, shares)
+            loss = loss + self.chosen.penalty * penalty
+            parts["penalty"] = penalty.detach()
+        update("critic", loss)
+        return {"critic": loss.detach(), **parts}
+
+    def _told(self, labels: Tensor | None) -> Tensor | None:
+        if not self.conditional:
+            return None
+        assert labels is not None, "a conditional generator is given labels"
+        return labels
+
+    def _fakes(self, latent: Tensor, labels: Tensor | None) -> Tensor:
+        joint: Tensor = self.generator(latent if labels is None else torch.cat([latent, labels], 1))
+        return joint
+
+    def _scores(self, joint: Tensor, labels: Tensor | None) -> Tensor:
+        scores: Tensor = self.critic(joint) if labels is None else self.critic(joint, labels)
         return scores.float()  # Losses in full precision.
 
     @torch.no_grad()
@@ -156,7 +166,7 @@ class DCGAN(Generator):
         """Return samples; batch norm uses its running statistics, so none depends on the others."""
         training = self.generator.training
         self.generator.eval()
-        joint = self.generator(rng.normal(self.latent))
+        joint = self._fakes(rng.normal(self.latent), self._told(condition.labels))
         self.generator.train(training)
         return self.separate(joint)
 
@@ -181,61 +191,54 @@ class Hinge(DCGAN):
     )
 
 
-def channel_widths(shape: tuple[int, int, int], filters: int) -> list[int]:
-    """Return the channels at side 4, 8, ... up to half the full side.
+class LSGAN(DCGAN):
+    """Least-squares GAN (Mao et al. 2017, arXiv 1611.04076, eq. 9: targets 0 and 1, one half before every square).
 
-    Raises:
-        InputError: The images are not square, or their side is no power of two from 16.
+    RMSprop at 1e-4 and one critic step as in the least-squares mode of the code released with Gulrajani et al. 2017.
+    The code released with Mao et al. takes Adam with a first momentum of 0.5, at 1e-3 on 112 px scenes.
     """
-    height, width = shape[1:]
-    if height != width or height < MIN_SIDE or height & (height - 1):
-        raise InputError(
-            f"DCGAN networks make square images with a power of two from {MIN_SIDE} as side",
-            f"these are {height}x{width}",
-            "Prepare the cohort with --size 32, 64 or 128",
-        )
-    sides = [FIRST_SIDE << i for i in range((height // 2 // FIRST_SIDE).bit_length())]
-    return [min(filters * (height // 2) // side, MAX_CHANNELS) for side in sides]
+
+    objective: ClassVar[Objective] = Objective(
+        critic=lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
+        generator=lambda fake: (fake - 1).square().mean() / 2,
+        generator_learning_rate=1e-4,
+        critic_learning_rate=1e-4,
+        optimiser=rmsprop,
+    )
 
 
-def generator_network(latent: int, widths: Sequence[int], channels: int) -> nn.Sequential:
-    """Return the network from (B, latent) to (B, channels, R, R) in [-1, 1]; `widths` from side 4 up."""
-    # A dense layer is the 4x4 transposed convolution of a 1x1 map.
-    layers = [
-        nn.Linear(latent, widths[0] * FIRST_SIDE**2, bias=False),
-        nn.Unflatten(1, (widths[0], FIRST_SIDE, FIRST_SIDE)),
-    ]
-    for width, following in pairwise(widths):
-        layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        layers += [nn.ConvTranspose2d(width, following, 4, stride=2, padding=1, bias=False)]
-    layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True)]
-    layers += [nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1), nn.Tanh()]
-    return nn.Sequential(*layers)
+class WGAN(DCGAN):
+    """Wasserstein GAN with clipped critic parameters (Arjovsky, Chintala, Bottou 2017, arXiv 1701.07875, algorithm 1).
+
+    The critic keeps DCGAN's batch norm, whose gains are clipped too, and its schedule is that of the released code: see
+    `generator_turn`.
+    """
+
+    objective: ClassVar[Objective] = Objective(
+        critic=lambda real, fake: fake.mean() - real.mean(),
+        generator=lambda fake: -fake.mean(),
+        generator_learning_rate=5e-5,
+        critic_learning_rate=5e-5,
+        optimiser=rmsprop,
+        critic_steps=5,
+        critic_warmup=25,
+        clip=0.01,
+    )
 
 
-def critic_network(channels: int, widths: Sequence[int], norm: CriticNorm) -> nn.Sequential:
-    """Return the network from (B, channels, R, R) to one raw score each, (B,); `widths` down to side 4."""
-    layers = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
-    for width, following in pairwise(widths):
-        layers += [nn.Conv2d(width, following, 4, stride=2, padding=1, bias=norm == "none")]
-        layers += [*_norm(norm, following), nn.LeakyReLU(0.2, inplace=True)]
-    layers += [nn.Flatten(), nn.Linear(widths[-1] * FIRST_SIDE**2, 1), nn.Flatten(0)]
-    return nn.Sequential(*layers)
+class WGANGP(DCGAN):
+    """Wasserstein GAN with a gradient penalty (Gulrajani et al. 2017, arXiv 1704.00028, algorithm 1).
 
+    The critic has layer norm, as in the released code: the penalty is on the gradient of each image alone.
+    """
 
-def _norm(norm: CriticNorm, width: int) -> list[nn.Module]:
-    if norm == "batch":
-        # The critic only ever trains, so running statistics would never be read.
-        return [nn.BatchNorm2d(width, track_running_stats=False)]
-    return [nn.GroupNorm(1, width)] if norm == "layer" else []
-
-
-def initialise(module: nn.Module) -> None:
-    """Draw weights from N(0, 0.02), norm gains from N(1, 0.02); biases are 0 (Radford et al. 2016)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-    bias = getattr(module, "bias", None)
-    if bias is not None:
-        nn.init.zeros_(bias)
+    objective: ClassVar[Objective] = Objective(
+        critic=WGAN.objective.critic,
+        generator=WGAN.objective.generator,
+        generator_learning_rate=1e-4,
+        critic_learning_rate=1e-4,
+        optimiser=adam(0.0, 0.9),
+        critic_steps=5,
+        critic_norm="layer",
+        penalty=10.0,
+    )

@@ -20,6 +20,6 @@ class Generator(StoredImages):
     SPLIT: ClassVar[str] = "reference"
 
     def sample(self, condition: Condition, rng: Streams) -> Generated:
-        """Return the stored images from `condition.first` on, unchanged."""
+        """Return the stored images from `condition.first` on, unchanged, with their masks and labels."""
         indices = torch.arange(condition.first, condition.first + condition.count, device=self.images.device)
-        return Generated(*self.stored(indices % len(self.images)))
+        return self.stored(indices % len(self.images))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +27,7 @@ class Generator(_Contract):
 
     Args:
         shape: (C, H, W) of an image.
-        labels: Ignored.
+        labels: Finding names; a reproduction carries the labels of its image.
         mask_classes: Class names; masks are reproduced as one-hot channels.
         code: Length of a code; where there are fewer than `code` + 1 images the rest of it is 0.
         hidden: Width of the hidden layer.
@@ -34,8 +35,10 @@ class Generator(_Contract):
     """
 
     CONTROL: ClassVar[bool] = True
-    fitted: ClassVar[tuple[str, ...]] = ("codes",)
+    emits: ClassVar[frozenset[str]] = frozenset({"labels"})
+    fitted: ClassVar[tuple[str, ...]] = ("codes", "findings")
     codes: Tensor
+    findings: Tensor | None
 
     def __init__(
         self,
@@ -54,9 +57,10 @@ class Generator(_Contract):
             nn.Linear(code, hidden), nn.GELU(), nn.Linear(hidden, math.prod(joint)), nn.Unflatten(1, joint)
         )
         self.register_buffer("codes", torch.zeros(0, code))
+        self.register_buffer("findings", torch.empty((0, len(labels)), dtype=torch.uint8) if labels else None)
 
-    def fit(self, images: Array, masks: Array | None, *, seed: int) -> None:
-        """Compute a code for each image.
+    def fit(self, images: Array, masks: Array | None, labels: Array | None, *, seed: int) -> None:
+        """Compute a code for each image and keep its labels.
 
         Raises:
             InputError: There are fewer than two images.
@@ -65,6 +69,8 @@ class Generator(_Contract):
             raise InputError("The memoriser needs two images", f"there are {len(images)}", "Add training patients")
         scores = principal_components(joint_rows(self, images, masks), self.code).scores.astype(np.float32)
         self.codes = pad(torch.from_numpy(scores), (0, self.code - scores.shape[1]))
+        if labels is not None and self.labels:
+            self.findings = torch.from_numpy(labels.astype(np.uint8))
 
     def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Return the optimiser "decoder"."""
@@ -88,5 +94,6 @@ class Generator(_Contract):
             rng: One stream per sample.
             code_noise: Standard deviation of noise added to the code, whose own is 1; between the images lies no image.
         """
-        codes = self.codes[rng.integers(len(self.codes))]
-        return self.separate(self.decoder(codes + code_noise * rng.normal(self.code)))
+        drawn = rng.integers(len(self.codes))
+        made = self.separate(self.decoder(self.codes[drawn] + code_noise * rng.normal(self.code)))
+        return made if self.findings is None else replace(made, labels=self.findings[drawn].float())

@@ -79,22 +79,35 @@ class Generator(Fitted):
     """False when `fit` is all the training there is."""
     accepts: ClassVar[frozenset[str]] = frozenset()
     """What it can be conditioned on: "labels", "masks"."""
+    emits: ClassVar[frozenset[str]] = frozenset()
+    """What it decides itself beside image and mask: "labels" for a control that serves stored images with theirs."""
 
     def __init__(self, *, shape: tuple[int, int, int], labels: Sequence[str], mask_classes: Sequence[str]) -> None:
         super().__init__()
         self.shape, self.labels, self.mask_classes = tuple(shape), tuple(labels), tuple(mask_classes)
 
     @property
+    def conditional(self) -> bool:
+        """Return whether its samples show the labels that are asked for; `Condition.labels` is there then."""
+        return "labels" in self.accepts and bool(self.labels)
+
+    @property
+    def labelled(self) -> bool:
+        """Return whether its samples carry labels: those asked for, or their own."""
+        return bool(self.labels) and ("labels" in self.accepts | self.emits)
+
+    @property
     def channels(self) -> int:
         """Return image channels plus one-hot mask channels."""
         return self.shape[0] + len(self.mask_classes)
 
-    def fit(self, images: Array, masks: Array | None, *, seed: int) -> None:
+    def fit(self, images: Array, masks: Array | None, labels: Array | None, *, seed: int) -> None:
         """Learn what is learnt in closed form, once, before the first step.
 
         Args:
             images: (N, C, H, W) float32 in [-1, 1], all of its split.
             masks: (N, H, W) uint8, or None.
+            labels: (N, L) float32 0/1, unknown ones 0; None when the cohort has none.
             seed: For whatever is random in it.
         """
 

@@ -1,4 +1,4 @@
-"""A residual U-Net that is told a time: the network of the flow and diffusion generators.
+"""A residual U-Net that is told a time, and labels where there are any: the network of flow and diffusion generators.
 
 Residual blocks with group normalisation and time modulation (Ho et al. 2020, arXiv:2006.11239; adaptive group norm of
 Dhariwal and Nichol 2021, arXiv:2105.05233, sec. 3), attention at coarse sides, and space-to-depth at the door.
@@ -18,6 +18,8 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 GROUP_CHANNELS = 16
 HEAD_CHANNELS = 32
+PLACES = 16
+"""Side of the map of what a finding adds to the features of each place."""
 
 
 class TimeUNet(nn.Module):
@@ -31,6 +33,7 @@ class TimeUNet(nn.Module):
         blocks: Residual blocks per level, on the way down and on the way up.
         patch: Side of the square of pixels that becomes one position at the door.
         attention_levels: Levels, counted from the coarsest, that attend over all positions.
+        labels: Findings that the network may be told.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class TimeUNet(nn.Module):
         blocks: int,
         patch: int,
         attention_levels: int,
+        labels: int = 0,
     ) -> None:
         super().__init__()
         self.patch, depth, time_width = patch, len(multipliers), width * 4
@@ -72,11 +76,23 @@ class TimeUNet(nn.Module):
         self.leave = nn.Sequential(
             _norm(current), nn.SiLU(), _zero(nn.Conv2d(current, channels_out * patch**2, 3, padding=1))
         )
+        if labels:  # last, so that the other weights are drawn as without labels
+            self.labels = nn.Sequential(nn.Linear(labels + 1, time_width), nn.SiLU(), nn.Linear(time_width, time_width))
+            # Bodies are alike enough for a finding to have places.
+            self.places = nn.Parameter(torch.zeros(labels + 1, width, PLACES, PLACES))
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Return the network's output for `x` (B, C, H, W) at `time` (B,)."""
+    def forward(self, x: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the network's output for `x` (B, C, H, W) at `time` (B,).
+
+        `labels` is (B, L + 1): 0/1 findings and a last 1, or all 0 where they are not told.
+        """
         embedded = self.time(_sinusoids(time, self.frequencies))
+        if labels is not None:
+            embedded = embedded + self.labels(labels)
         x = self.enter(functional.pixel_unshuffle(x, self.patch))
+        if labels is not None:
+            places = torch.einsum("bl,lchw->bchw", labels, self.places)
+            x = x + functional.interpolate(places, x.shape[2:], mode="bilinear", align_corners=False).to(x.dtype)
         kept = [x]
         for layer in self.down:
             x = layer(x, embedded) if isinstance(layer, Block) else layer(x)

@@ -25,7 +25,7 @@ from ..progress import Progress, say
 from ..runs import CHECKPOINT, LOG, WEIGHTS
 from ..types import Clock
 from ._checkpoint import load_checkpoint, save_checkpoint
-from ._data import all_pixels, facts_for_samples, load_batch, training_positions
+from ._data import all_pixels, facts_for_samples, load_batch, training_labels, training_positions
 from ._update import Updater, average, averaged_state, check_finite
 from ._watch import EventWriter, sample_sheet
 
@@ -84,6 +84,7 @@ def train(
         "precision": precision,
     }
     positions = training_positions(source, plugin.SPLIT)
+    labels = training_labels(source, positions)
     model = build(generator, source.facts, resolved, seed=runs.derive_seed(seed, "weights"))
 
     with writing(out), runs.holding(runs.open_run(out, config)):
@@ -100,7 +101,7 @@ def train(
         if (out / CHECKPOINT).exists():
             seen = load_checkpoint(out / CHECKPOINT, config, model, averages, optimisers)
         else:
-            model.fit(*all_pixels(source, positions), seed=runs.derive_seed(seed, "fit"))
+            model.fit(*all_pixels(source, positions), labels, seed=runs.derive_seed(seed, "fit"))
             model.to(target)
         log.rewind("images_seen", seen)
         resumed = seen
@@ -113,7 +114,7 @@ def train(
         with Progress(f"Training {generator}", total, done=seen) as progress, EventWriter(out, seen, total) as events:
             while seen < total:
                 clock = Clock(seen // batch, seen, total)
-                data = load_batch(source, positions, seen, batch, seed, target)
+                data = load_batch(source, positions, labels, seen, batch, seed, target)
                 rng = torch.Generator().manual_seed(runs.derive_seed(seed, "step", seen))
                 model.train()
                 with torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -132,7 +133,7 @@ def train(
                 if seen % grid_every == 0 or seen >= total:
                     runs.write_atomic(out / "losses.svg", loss_curves(log.rows()))
                     if not plugin.CONTROL:  # what a control makes is real images, or nearly
-                        sheet = sample_sheet(model, averages, seed, precision)
+                        sheet = sample_sheet(model, averages, labels, seed, precision)
                         runs.write_atomic(out / f"samples-{seen:09d}.png", png_bytes(sheet))
                         events.add_image(np.asarray(sheet), seen)
                 if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS and seen < total:
@@ -140,7 +141,7 @@ def train(
                     saved = time.monotonic()
 
         # Publish: the averaged weights are what samples are drawn from.
-        facts = {"facts": facts_for_samples(source), "memory_format": "channels_last"}
+        facts = {"facts": facts_for_samples(source, positions), "memory_format": "channels_last"}
         state = averaged_state(model, averages)
         check_finite(state)
         runs.save_tensors(out / WEIGHTS, state, config, **facts)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .. import runs
+from .._labels import known_labels, stored_combinations
 from ..cohort import Cohort
 from ..errors import Mismatch
 from ..types import Array, Batch, to_unit_range
@@ -29,6 +30,11 @@ def training_positions(cohort: Cohort, split: str) -> Array:
     return positions
 
 
+def training_labels(cohort: Cohort, positions: Array) -> Array | None:
+    """Return (N, L) float32 0/1 labels, unknown ones 0, or None when the cohort has none."""
+    return known_labels(cohort, positions, cohort.facts.labels) if cohort.facts.labels else None
+
+
 def all_pixels(cohort: Cohort, positions: Array) -> tuple[Array, Array | None]:
     """Return images (N, C, H, W) float32 in [-1, 1] and masks (N, H, W) uint8 or None."""
     images = to_unit_range(cohort.images[positions], cohort.facts.value_range)
@@ -45,17 +51,20 @@ def batch_positions(count: int, images_seen: int, batch: int, seed: int) -> Arra
     return np.array([epochs[int(k // count)][k % count] for k in stream], dtype=np.int64)
 
 
-def load_batch(cohort: Cohort, positions: Array, seen: int, batch: int, seed: int, device: torch.device) -> Batch:
-    """Return the batch that follows `seen` images, on `device`."""
+def load_batch(
+    cohort: Cohort, positions: Array, labels: Array | None, seen: int, batch: int, seed: int, device: torch.device
+) -> Batch:
+    """Return the batch that follows `seen` images, on `device`; `labels` are those of `training_labels`."""
     chosen = batch_positions(len(positions), seen, batch, seed)
     rows = positions[chosen]
     images = torch.from_numpy(to_unit_range(cohort.images[rows], cohort.facts.value_range))
     masks = None if cohort.masks is None else torch.from_numpy(cohort.masks[rows].astype(np.int64)).to(device)
     images = images.to(device, memory_format=torch.channels_last)
-    return Batch(images, masks, None, torch.from_numpy(chosen).to(device))
+    shown = None if labels is None else torch.from_numpy(labels[chosen]).to(device)
+    return Batch(images, masks, shown, torch.from_numpy(chosen).to(device))
 
 
-def facts_for_samples(cohort: Cohort) -> dict[str, Any]:
+def facts_for_samples(cohort: Cohort, positions: Array) -> dict[str, Any]:
     """Return what a sampled cohort will need to know of the training cohort; nothing of a patient."""
     columns = ["spacing_y_mm", "spacing_x_mm"]
     known = cohort.samples[columns].drop_duplicates() if set(columns) <= set(cohort.samples) else None
@@ -64,4 +73,9 @@ def facts_for_samples(cohort: Cohort) -> dict[str, Any]:
     kept = ("name", "modality", "shape", "dtype", "value_range", "mask_classes", "labels", "pixel_rules", "licence")
     # A synthetic cohort is meant to leave: no count of fewer than ten patients goes with it.
     counts = {split: count["images"] if count["patients"] >= 10 else "<10" for split, count in cohort.counts().items()}
-    return {**{key: content.get(key) for key in kept}, "spacing_mm": one, "training_counts": counts}
+    return {
+        **{key: content.get(key) for key in kept},
+        "spacing_mm": one,
+        "training_counts": counts,
+        "label_combinations": stored_combinations(cohort, positions, cohort.facts.labels),
+    }

@@ -21,14 +21,20 @@ from ._update import averaged_state
 GRID_SAMPLES = 16
 
 
-def sample_sheet(model: Generator, averages: Mapping[str, nn.Module], seed: int, precision: str) -> Any:
-    """Return a picture of samples of the averaged generator; the same latents every time."""
+def sample_sheet(
+    model: Generator, averages: Mapping[str, nn.Module], labels: Array | None, seed: int, precision: str
+) -> Any:
+    """Return a picture of samples of the averaged generator; the same latents and training labels every time."""
     shown = copy.deepcopy(model).eval()
     shown.load_state_dict(averaged_state(model, averages))
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     streams = Streams([runs.derive_seed(seed, "grid", i) for i in range(GRID_SAMPLES)], device)
+    asked = None
+    if model.conditional and labels is not None:
+        rng = np.random.default_rng(runs.derive_seed(seed, "grid labels"))
+        asked = torch.from_numpy(labels[rng.integers(len(labels), size=GRID_SAMPLES)]).to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        made = shown.sample(Condition(GRID_SAMPLES), streams)
+        made = shown.sample(Condition(GRID_SAMPLES, labels=asked), streams)
     images = from_unit_range(made.images.float().cpu().numpy(), (0.0, 255.0), "uint8")
     masks = None if made.masks is None else made.masks.cpu().numpy().astype(np.uint8)
     return contact_sheet(images, masks, columns=8)

@@ -1,0 +1,142 @@
+"""Which labels samples are asked for: those of a cohort, with combinations that few patients hold merged into others.
+
+A vector of labels is a patient's data too. A combination held by fewer than ten patients is replaced by the nearest one
+that ten or more hold, and the order within a split says nothing of the real order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .cohort import Cohort
+from .errors import InputError, Mismatch
+from .runs import derive_seed
+from .types import SPLITS, Array
+
+LEAST_PATIENTS = 10
+
+
+@dataclass(frozen=True)
+class Combinations:
+    """The distinct label vectors of some images.
+
+    Attributes:
+        vectors: (K, L) float32 0/1, sorted.
+        images: (K,) how many images have each.
+        patients: (K,) how many patients.
+        of_image: (N,) which one each image has.
+    """
+
+    vectors: Array
+    images: Array
+    patients: Array
+    of_image: Array
+
+
+def combinations(labels: Array, patients: Array) -> Combinations:
+    """Return the combinations among labels (N, L) 0/1 of images of `patients` (N,)."""
+    vectors, of_image, images = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    of_image = of_image.reshape(-1)
+    pairs = np.unique(np.stack([of_image, np.unique(patients, return_inverse=True)[1]]), axis=1)
+    return Combinations(vectors, images, np.bincount(pairs[0], minlength=len(vectors)), of_image)
+
+
+def merge_rare(labels: Array, patients: Array, *, least: int = LEAST_PATIENTS) -> Array:
+    """Return labels (N, L) in which every combination is held by at least `least` of the patients.
+
+    A rarer one becomes the kept one that differs in the fewest findings; among those, the one with most patients.
+
+    Raises:
+        InputError: No combination is held by that many.
+    """
+    found = combinations(labels, patients)
+    kept = np.flatnonzero(found.patients >= least)
+    if not len(kept):
+        raise InputError(
+            f"Samples take combinations of labels that at least {least} patients hold",
+            "no combination is",
+            "Keep fewer findings with `prepare --findings`, or use `--labels exact` where the samples stay inside",
+        )
+    kept = kept[np.argsort(-found.patients[kept], kind="stable")]
+    distance = np.abs(found.vectors[:, None] - found.vectors[kept][None]).sum(2)
+    nearest = kept[distance.argmin(1)]
+    merged: Array = found.vectors[nearest[found.of_image]]
+    return merged
+
+
+def known_labels(cohort: Cohort, positions: Array, names: Sequence[str]) -> Array:
+    """Return (N, len(names)) float32 0/1 labels of some samples; unknown ones are 0.
+
+    Raises:
+        Mismatch: The cohort lacks one of the findings.
+    """
+    missing = [name for name in names if name not in cohort.facts.labels]
+    if missing:
+        raise Mismatch("--like takes a cohort with the findings of the training cohort", f"it lacks '{missing[0]}'",
+                       "Prepare it with the same findings")  # fmt: skip
+    columns = [cohort.facts.labels.index(name) for name in names]
+    return np.nan_to_num(cohort.label_matrix()[positions][:, columns]).astype(np.float32)
+
+
+def mirrored_labels(cohort: Cohort, names: Sequence[str], *, exact: bool, seed: int) -> Array:
+    """Return the labels of the samples that mirror a cohort, split by split as `sample` writes them.
+
+    Args:
+        cohort: The cohort that is mirrored; its reference patients are not.
+        names: Findings of the generator.
+        exact: Leave rare combinations as they are.
+        seed: Of the order within a split.
+    """
+    splits = [cohort.split(name) for name in SPLITS if name != "reference"]
+    positions = np.concatenate(splits)
+    labels = known_labels(cohort, positions, names)
+    if not exact:
+        labels = merge_rare(labels, cohort.samples["patient_id"].to_numpy()[positions])
+    order, start = np.empty(len(positions), np.int64), 0
+    for number, split in enumerate(splits):
+        rng = np.random.default_rng(derive_seed(seed, "label order", number))
+        order[start : start + len(split)] = start + rng.permutation(len(split))
+        start += len(split)
+    return labels[order]
+
+
+def stored_combinations(cohort: Cohort, positions: Array, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what a run keeps of its training labels: merged combinations and how many images have each.
+
+    Empty when there are no labels, or no combination that enough patients hold.
+    """
+    if not names:
+        return []
+    labels = known_labels(cohort, positions, names)
+    try:
+        merged = merge_rare(labels, cohort.samples["patient_id"].to_numpy()[positions])
+    except InputError:
+        return []
+    found = combinations(merged, np.arange(len(merged)))
+    return [
+        {"labels": [int(value) for value in vector], "images": int(count)}
+        for vector, count in zip(found.vectors, found.images, strict=True)
+    ]
+
+
+def drawn_labels(stored: Sequence[Mapping[str, Any]], count: int, *, seed: int) -> Array:
+    """Return (count, L) labels drawn from stored combinations; row i depends on the seed and i only.
+
+    Raises:
+        InputError: Nothing is stored.
+    """
+    if not stored:
+        raise InputError(
+            f"Labels are drawn from combinations that at least {LEAST_PATIENTS} training patients hold",
+            "this run has none",
+            "Use --like COHORT --labels exact where the samples stay inside",
+        )
+    vectors = np.array([entry["labels"] for entry in stored], np.float32)
+    upper = np.cumsum([entry["images"] for entry in stored], dtype=np.float64)
+    draws = [np.random.default_rng(derive_seed(seed, "labels", i)).random() for i in range(count)]
+    chosen: Array = vectors[np.searchsorted(upper / upper[-1], draws, side="right")]
+    return chosen
