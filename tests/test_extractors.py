@@ -16,7 +16,8 @@ import torch
 
 from synthcohort import plugins
 from synthcohort.errors import BadOption, InputError
-from synthcohort.extractors import _inception, _weights, inception, pixels, squeezenet
+from synthcohort.extractors import _inception, inception, pixels, squeezenet
+from synthcohort.weights import cache_folder
 
 ROOT = Path(__file__).parent
 GOLDEN = json.loads((ROOT / "golden" / "inception.json").read_text())
@@ -208,7 +209,7 @@ class TestDownload:
         assert list((tmp_path / "cache").iterdir()) == []
 
     def test_the_cache_is_where_the_extractor_looks(self, inception_file, tmp_path):
-        cached = _weights.cache_folder() / inception.URL.rsplit("/", 1)[-1]
+        cached = cache_folder() / inception.URL.rsplit("/", 1)[-1]
         cached.parent.mkdir(parents=True)
         cached.write_bytes(inception_file.read_bytes())
         with pytest.raises(InputError, match="digest that its name ends in"):  # found, and checked

@@ -175,6 +175,25 @@ def percentile_interval(draws: Floats, *, level: float = LEVEL) -> Interval | No
     return Interval(float(low), float(high))
 
 
+def auc(truth: Array, scores: Array) -> float:
+    """Return the area under the ROC curve, 0 to 1: the share of (positive, negative) pairs that the scores order right.
+
+    Equal scores count half (Mann and Whitney 1947; Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747).
+
+    Args:
+        truth: (n,) 0 or 1; NaN is unknown and left out.
+        scores: (n,) finite; higher speaks for 1.
+
+    Returns:
+        NaN when one of the two values is missing from the truth.
+    """
+    known = np.isfinite(truth)
+    positive, ranks = np.asarray(truth)[known] == 1, stats.rankdata(np.asarray(scores)[known])
+    ones = int(positive.sum())
+    pairs = ones * (len(positive) - ones)
+    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / pairs) if pairs else float("nan")
+
+
 def clopper_pearson(successes: int, trials: int, *, level: float = LEVEL) -> Interval:
     """Return the exact binomial interval of a share (Clopper and Pearson 1934).
 

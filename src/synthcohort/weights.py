@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from ..errors import InputError, writing
-from ..progress import Progress
-from ..runs import file_sha256
+from .errors import InputError, writing
+from .progress import Progress
+from .runs import file_sha256
 
 if TYPE_CHECKING:
     import torch

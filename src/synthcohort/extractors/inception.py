@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import weights as stored
 from ..errors import InputError
 from ..types import Array
-from . import _weights
 
 if TYPE_CHECKING:
     from ._inception import Network
@@ -37,11 +37,11 @@ def download(folder: Path | None = None, *, url: str = URL, sha256: str = SHA256
     Raises:
         InputError: The download failed or is another file; nothing is kept.
     """
-    return _weights.download(url, sha256, folder or _weights.cache_folder())
+    return stored.download(url, sha256, folder or stored.cache_folder())
 
 
 def _cached() -> Path:
-    path = _weights.cache_folder() / URL.rsplit("/", 1)[-1]
+    path = stored.cache_folder() / URL.rsplit("/", 1)[-1]
     if not path.exists():
         raise InputError(
             "inception needs the 2015 weights",
@@ -64,7 +64,7 @@ class Extractor:
         Raises:
             InputError: There are none, or they are not those of the 2015 network.
         """
-        tensors, self._digest = _weights.read(Path(weights) if weights else _cached())
+        tensors, self._digest = stored.read(Path(weights) if weights else _cached())
         self._network = _network_of(tensors)
         published = self._digest == SHA256
         self.name = f"inception-2015-{SHA256[:8]}" if published else f"inception-other-{self._digest[:8]}"
@@ -102,5 +102,5 @@ def _network_of(tensors: dict[str, Any]) -> Network:
             "these have an auxiliary head, as the later ImageNet weights of torchvision do",
             "Name pt_inception-2015-12-05-6726825d.pth",
         )
-    _weights.check_shapes(tensors, _inception.shapes(), "the 2015 Inception network")
+    stored.check_shapes(tensors, _inception.shapes(), "the 2015 Inception network")
     return _inception.Network(tensors, choose_device("auto"))

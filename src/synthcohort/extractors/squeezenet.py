@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..types import Array
-from . import _weights
+from ..weights import check_shapes, read
 
 if TYPE_CHECKING:
     import torch
@@ -70,8 +70,8 @@ class Extractor:
             raise InputError(
                 "squeezenet needs its ImageNet weights", "none were given", "Name them: --weights squeezenet=FILE.npz"
             )
-        tensors, self._digest = _weights.read(Path(weights))
-        _weights.check_shapes(tensors, shapes(), "SqueezeNet 1.0")
+        tensors, self._digest = read(Path(weights))
+        check_shapes(tensors, shapes(), "SqueezeNet 1.0")
         self._device = choose_device("auto")
         self._tensors = {name: tensors[name].float().to(self._device) for name in shapes()}
         self.name = f"squeezenet-{self._digest[:8]}"

@@ -18,6 +18,7 @@ from ._sides import check_one_space
 
 REVISION = 1
 SPACE = "features"
+PER_LABEL = True  # unbiased, so it can be read at the few images that have a finding
 
 Matrix = npt.NDArray[np.float64]
 _BLOCK_ROWS = 1024

@@ -9,7 +9,7 @@ and keeps the weights of the lowest validation loss.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from ..errors import Diverged, InputError
 from ..runs import derive_seed
-from ..types import Array, to_unit_range
+from ..types import Array
+from . import _fitting
 
-_CHUNK = 256  # images per forward pass outside training
 _CHECKS = 24  # looks at the validation images during a whole fit
 _SMALLEST_SIDE = 16
-_LARGEST_SHIFT, _LARGEST_ZOOM = 1 / 16, 0.1
 
 
 class Task(nn.Module):
@@ -46,6 +45,7 @@ class Task(nn.Module):
     """
 
     NEEDS: ClassVar[str] = "masks"
+    WEIGHTS: ClassVar[str] = ""
     REVISION: ClassVar[int] = 1
 
     def __init__(
@@ -94,35 +94,28 @@ class Task(nn.Module):
             InputError: There are no training or no validation images.
             Diverged: The loss is not finite.
         """
-        _check_sets(train_images, val_images)
-        _restart(self.network, derive_seed(seed, "task weights"))
+        _fitting.check_sets(train_images, val_images)
+        _fitting.restart(self.network, derive_seed(seed, "task weights"))
         optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-4)
         loss_of = _loss()
-        check_every = max(self.images_seen // _CHECKS, min(len(train_images), self.images_seen), 1)
-        log: list[dict[str, float]] = []
-        losses: list[Tensor] = []
-        best, best_at, images_seen, next_check = self._kept(), 0, 0, check_every
-        for positions in _batches(len(train_images), self.batch, seed):
+
+        def step(positions: Array, seen: int) -> Tensor:
             images, masks = self._tensors(train_images[positions], train_masks[positions], value_range)
             if self.augment:
-                images, masks = _augmented(images, masks, derive_seed(seed, "task augmentation", images_seen))
-            optimiser.param_groups[0]["lr"] = self.learning_rate * _schedule(images_seen / self.images_seen)
-            losses.append(self._step(images, masks, optimiser, loss_of))
-            images_seen += len(positions)
-            last = images_seen >= self.images_seen
-            if images_seen < next_check and not last:
-                continue
+                images, masks = _augmented(images, masks, derive_seed(seed, "task augmentation", seen))
+            optimiser.param_groups[0]["lr"] = self.learning_rate * _fitting.schedule(seen / self.images_seen)
+            return self._step(images, masks, optimiser, loss_of)
 
-            # Look at the validation images, keep the best weights, and stop when they have been the best for long.
-            next_check += check_every
-            log.append(self._look(images_seen, losses, (val_images, val_masks), value_range, loss_of))
-            losses = []
-            if log[-1]["val_loss"] <= min(row["val_loss"] for row in log):
-                best, best_at = self._kept(), images_seen
-            if last or images_seen - best_at >= self.patience_images:
-                break
-        self.load_state_dict(best)
-        return log
+        return _fitting.best_of(
+            self,
+            _fitting.batches(len(train_images), self.batch, seed),
+            step,
+            lambda seen, losses: self._look(seen, losses, (val_images, val_masks), value_range, loss_of),
+            lambda row, best: row["val_loss"] <= best["val_loss"],
+            images_seen=self.images_seen,
+            check_every=max(self.images_seen // _CHECKS, min(len(train_images), self.images_seen), 1),
+            patience=self.patience_images,
+        )
 
     def _step(self, images: Tensor, masks: Tensor, optimiser: torch.optim.Optimizer, loss_of: nn.Module) -> Tensor:
         optimiser.zero_grad(set_to_none=True)
@@ -130,9 +123,6 @@ class Task(nn.Module):
         loss.backward()
         optimiser.step()
         return loss.detach()
-
-    def _kept(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
     def _look(
         self,
@@ -143,7 +133,7 @@ class Task(nn.Module):
         loss_of: nn.Module,
     ) -> dict[str, float]:
         """Return one row of the log; the validation loss is that of all validation images as one batch."""
-        scores = torch.cat(list(self._chunks(validation[0], value_range, self.network)))
+        scores = torch.cat(list(_fitting.chunks(self, validation[0], value_range, self.network)))
         truth = torch.from_numpy(validation[1].astype(np.int64)).to(scores.device)
         row = {
             "images_seen": images_seen,
@@ -161,7 +151,8 @@ class Task(nn.Module):
             images: (n, C, H, W) as stored.
             value_range: Lowest and highest legal pixel.
         """
-        found = [scores.argmax(1).to(torch.uint8).cpu() for scores in self._chunks(images, value_range, self.network)]
+        answers = _fitting.chunks(self, images, value_range, self.network)
+        found = [scores.argmax(1).to(torch.uint8).cpu() for scores in answers]
         return torch.cat(found).numpy() if found else np.empty((0, *self.shape[1:]), np.uint8)
 
     def features(self, images: Array, value_range: tuple[float, float]) -> npt.NDArray[np.float32]:
@@ -171,7 +162,7 @@ class Task(nn.Module):
             images: (n, C, H, W) as stored.
             value_range: Lowest and highest legal pixel.
         """
-        found = [pooled.float().cpu() for pooled in self._chunks(images, value_range, self._bottleneck)]
+        found = [pooled.float().cpu() for pooled in _fitting.chunks(self, images, value_range, self._bottleneck)]
         return torch.cat(found).numpy() if found else np.empty((0, 0), np.float32)
 
     def _bottleneck(self, images: Tensor) -> Tensor:
@@ -182,19 +173,8 @@ class Task(nn.Module):
         pooled: Tensor = hidden.mean(dim=(2, 3))
         return pooled
 
-    def _chunks(
-        self, images: Array, value_range: tuple[float, float], network: Callable[[Tensor], Tensor]
-    ) -> Iterator[Tensor]:
-        self.eval()
-        for start in range(0, len(images), _CHUNK):
-            with torch.inference_mode():
-                yield network(self._pixels(images[start : start + _CHUNK], value_range))
-
-    def _pixels(self, images: Array, value_range: tuple[float, float]) -> Tensor:
-        return torch.from_numpy(to_unit_range(images, value_range)).to(next(self.parameters()).device)
-
     def _tensors(self, images: Array, masks: Array, value_range: tuple[float, float]) -> tuple[Tensor, Tensor]:
-        pixels = self._pixels(images, value_range)
+        pixels = _fitting.pixels(self, images, value_range)
         return pixels, torch.from_numpy(masks.astype(np.int64)).to(pixels.device)
 
 
@@ -206,16 +186,7 @@ def _check(shape: Sequence[int], mask_classes: Sequence[str], counts: dict[str, 
     if min(shape[1:]) < _SMALLEST_SIDE:
         offender = f"they are {shape[1]}x{shape[2]}"
         raise InputError(f"Segmentation takes images of {_SMALLEST_SIDE} px or more", offender, "Prepare larger images")
-    for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"Option '{name}' is at least 1", str(value), "Give a positive number")
-
-
-def _check_sets(train_images: Array, val_images: Array) -> None:
-    for name, images in (("training", train_images), ("validation", val_images)):
-        if len(images) == 0:
-            rule = "A task is fitted on training images and stopped on validation images"
-            raise InputError(rule, f"there are no {name} images", "Prepare or sample both splits")
+    _fitting.check_positive(counts)
 
 
 def _network(channels: int, classes: int, width: int) -> nn.Module:
@@ -227,18 +198,6 @@ def _network(channels: int, classes: int, width: int) -> nn.Module:
     return network
 
 
-def _restart(network: nn.Module, seed: int) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        device = next(network.parameters()).device
-        network.to("cpu")  # so that every device starts from the same weights
-        for module in network.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-        network.to(device)
-
-
 def _loss() -> nn.Module:
     from monai.losses.dice import DiceCELoss
 
@@ -246,31 +205,8 @@ def _loss() -> nn.Module:
     return loss
 
 
-def _schedule(fraction: float) -> float:
-    """Return the share of the peak rate at a fraction of the fit."""
-    return min(1.0, 0.1 + 9 * fraction) * 0.5 * (1 + math.cos(math.pi * fraction))
-
-
-def _batches(count: int, batch: int, seed: int) -> Iterator[Array]:
-    """Yield positions without end, `batch` at a time, one derived permutation after the other."""
-    epoch, waiting = 0, np.empty(0, np.int64)
-    while True:
-        while len(waiting) < batch:
-            shuffled = np.random.default_rng(derive_seed(seed, "task order", epoch)).permutation(count)
-            waiting, epoch = np.concatenate([waiting, shuffled]), epoch + 1
-        yield waiting[:batch]
-        waiting = waiting[batch:]
-
-
 def _augmented(images: Tensor, masks: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Return images and masks shifted by up to 1/16, zoomed by up to 10 % and dimmed by up to 10 %, each on its own."""
-    draw = torch.rand((4, len(images)), generator=torch.Generator().manual_seed(seed)).to(images.device) * 2 - 1
-    zoom = 1 + _LARGEST_ZOOM * draw[0]
-    shift = 2 * _LARGEST_SHIFT * draw[1:3]  # sampling grids span -1 to 1
-    zero = torch.zeros_like(zoom)
-    rows = [torch.stack([zoom, zero, shift[0]], dim=1), torch.stack([zero, zoom, shift[1]], dim=1)]
-    grid = nn.functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
-    moved = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    grid, gain = _fitting.drawn_moves(images, seed)
     kept = nn.functional.grid_sample(masks[:, None].float(), grid, mode="nearest", align_corners=False)
-    gain = 1 - _LARGEST_ZOOM * draw[3].abs()[:, None, None, None]
-    return (moved + 1) * gain - 1, kept[:, 0].long()
+    return _fitting.moved(images, grid, gain), kept[:, 0].long()
