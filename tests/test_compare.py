@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from synthcohort.errors import BadOption, Mismatch
 from synthcohort.nets.generator import Generator, Streams
-from synthcohort.studies import compare
-from synthcohort.studies.compare import as_markdown, study, table
+from synthcohort.studies import _pipeline
+from synthcohort.studies._pipeline import as_markdown, table
+from synthcohort.studies.compare import study
 from synthcohort.types import Batch, Clock, Condition, Generated, Score, Update
 
 TASK = {"width": 2, "images_seen": 32, "batch": 8}
@@ -46,7 +47,7 @@ class Grey(Generator):
 
 @pytest.fixture(autouse=True)
 def _small_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "evaluate", functools.partial(compare.evaluate, options=TASK))
+    monkeypatch.setattr(_pipeline, "evaluate", functools.partial(_pipeline.evaluate, options=TASK))
 
 
 def run(cohort: Path, out: Path, **changes: Any) -> Path:
@@ -57,7 +58,7 @@ def run(cohort: Path, out: Path, **changes: Any) -> Path:
 @pytest.fixture(scope="module")
 def finished(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare, "evaluate", functools.partial(compare.evaluate, options=TASK))
+        patch.setattr(_pipeline, "evaluate", functools.partial(_pipeline.evaluate, options=TASK))
         return run(discs, tmp_path_factory.mktemp("study") / "study")
 
 
@@ -138,13 +139,6 @@ def test_a_study_of_nothing_but_failures_has_no_report(discs: Path, tmp_path: Pa
     assert len(rows_of(out, "failures.jsonl")) == 1
     assert json.loads((out / "table.json").read_text()) == []
     assert not (out / "report.html").exists()
-
-
-def test_options_go_to_the_generators_that_have_them(discs: Path, tmp_path: Path) -> None:
-    chosen = compare._options_of_each(["gaussian", "memoriser"], ["components=3", "code=7"])
-    assert chosen["gaussian"]["components"] == 3
-    assert chosen["memoriser"]["code"] == 7
-    assert "code" not in chosen["gaussian"]
 
 
 @pytest.mark.parametrize(

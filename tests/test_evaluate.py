@@ -14,7 +14,7 @@ import torch
 
 from synthcohort.cohort import Cohort, Facts, writing_cohort
 from synthcohort.errors import BadOption, BadOutput, InputError, Mismatch, UnknownName
-from synthcohort.evaluate import _folder, _sets, _utility, evaluate
+from synthcohort.evaluate import _dice, _folder, _sets, evaluate
 from synthcohort.evaluate._work import Evaluation, Plan
 from synthcohort.tasks import segmentation
 from synthcohort.types import Array, Score
@@ -155,7 +155,7 @@ def test_what_a_space_was_fitted_to_is_no_ceiling_in_it(
     real: Path, synthetic: Path, tmp_path: Path, space: str, count: int
 ) -> None:
     cohorts = Cohort(real), Cohort(synthetic)
-    plan = Plan((), {}, task_space=True, tasks={}, not_measured=(), seeds=1, seed=0, config={})
+    plan = Plan((), {}, True, {}, (), {}, (), 1, 0, {})
     work = Evaluation(tmp_path / "eval", cohorts, plan, tmp_path, tmp_path)
     compared = work._compared_in(space)
     assert [len(images) for _, images in compared.items()] == [count] * 3
@@ -184,7 +184,7 @@ def test_the_folder_holds_what_the_report_reads(finished: Path, synthetic: Path)
     assert content["mask_classes"] == list(CLASSES)
     assert any("membership" in sentence for sentence in content["not_measured"])
     assert any("squeezenet" in sentence for sentence in content["not_measured"])
-    assert len(content["dice_volume_by_seed"]["segmentation"]["real->real"]) == 2
+    assert len(content["utility_by_seed"]["segmentation"]["real->real"]) == 2
     samples = pd.read_parquet(finished / "samples.parquet")
     assert list(samples["sample_id"]) == list(Cohort(synthetic).samples["sample_id"])
     assert {"nearest_pixels", "similarity_pixels", "nearest_task", "similarity_task", "copy"} <= set(samples.columns)
@@ -296,17 +296,17 @@ def test_real_fits_are_shared_between_evaluations(
 
 
 def test_an_oracle_scores_a_dice_of_one(real: Path) -> None:
-    test = _sets.real_sets(Cohort(real)).test
+    test = _sets.real_sets(Cohort(real), ()).test
     assert test.masks is not None
     for volumes in (True, False):
-        own = _utility.tally(test, [test.masks, test.masks], len(CLASSES), volumes=volumes)
+        own = _dice.tally(test, [test.masks, test.masks], len(CLASSES), volumes=volumes)
         assert own.mean(np.arange(2), np.arange(4)).tolist() == [1.0, 1.0]
 
 
 def test_dice_is_averaged_over_groups_then_classes_then_seeds() -> None:
     sums = np.array([[[1.0, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.5, 0.5]]])
     counts = np.array([[[2.0, 1.0], [2.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
-    own = _utility.Tally(sums, counts)
+    own = _dice.Tally(sums, counts)
     # Seed 0: (2/4, 0.5/1); seed 1: (1/2, 1/2).
     np.testing.assert_allclose(own.mean(np.arange(2), np.arange(2)), [0.5, 0.5, 0.5], rtol=1e-15)
     # Patient 1 alone, seed 0: class 1 is 1/2, class 2 does not occur.
@@ -314,7 +314,7 @@ def test_dice_is_averaged_over_groups_then_classes_then_seeds() -> None:
 
 
 def test_reference_halves_are_disjoint_and_whole(real: Path) -> None:
-    sets = _sets.real_sets(Cohort(real))
+    sets = _sets.real_sets(Cohort(real), ())
     parts = [sets.train, sets.val, sets.held_out, sets.holdout]
     patients = [set(part.patients.tolist()) for part in parts]
     assert [len(found) for found in patients] == [8, 3, 7, 3]
@@ -323,8 +323,8 @@ def test_reference_halves_are_disjoint_and_whole(real: Path) -> None:
 
 def test_a_cohort_without_val_uses_the_last_fifth_and_fewer_images_cut_the_real_arm(real: Path, tmp_path: Path) -> None:
     cohort = Cohort(write(tmp_path / "flow", facts("synthetic"), synthetic_samples(20, val=False)))
-    sets = _sets.real_sets(Cohort(real))
-    amounts = _sets.equal_amounts(sets, cohort, seed=0)
+    sets = _sets.real_sets(Cohort(real), ())
+    amounts = _sets.equal_amounts(sets, cohort, _sets.whole(cohort, "synthetic", ()), seed=0)
     assert np.array_equal(amounts.train.images, cohort.images[:16])
     assert np.array_equal(amounts.val.images, cohort.images[16:])
     assert (len(amounts.real), amounts.real.patient_count) == (16, 4)

@@ -17,11 +17,12 @@ from PIL import Image
 from synthcohort.errors import BadOption, BadOutput, InputError, NotAnEvaluation
 from synthcohort.report import report
 from synthcohort.report._compare import Comparison, compare, paired_reading
+from synthcohort.report._controls import controls
 from synthcohort.report._counts import count, openly, total
-from synthcohort.report._headline import controls, headline
+from synthcohort.report._headline import headline
+from synthcohort.report._numbers import number
 from synthcohort.report._read import read_evaluation
 from synthcohort.report._sentences import say_copies, say_utility
-from synthcohort.report._text import number
 from synthcohort.types import Score
 
 CLASSES = ["background", "right ventricle", "myocardium", "left ventricle"]
@@ -154,7 +155,7 @@ def write_eval(folder: Path, rows: list[Score] | None = None, *, lean: bool = Fa
         "mask_classes": CLASSES,
         "notes": ["The reference half held 7 patients."],
         "not_measured": ["The inception feature space was not used: no weights were given."],
-        "dice_volume_by_seed": {"segmentation": {"synthetic->real": [0.67, 0.68, 0.7]}},
+        "utility_by_seed": {"segmentation": {"synthetic->real": [0.67, 0.68, 0.7]}},
         "copy_thresholds": {"pixels": 0.9712, "squeezenet": 0.93},
         "date": "2026-11-23",
         "seconds": 71.3,
@@ -262,7 +263,7 @@ def test_the_first_page_says_what_was_found(standard: tuple[Path, dict[str, Any]
     assert head["synthetic_on_real"]["value"] == 0.683
     assert head["bad_on_real"]["value"] == 0.307
     assert head["ratio"]["value"] == 0.83
-    by_seed = content["subjects"][0]["dice_volume_by_seed"]
+    by_seed = content["subjects"][0]["utility_by_seed"]
     assert by_seed == {"segmentation": {"synthetic->real": [0.67, 0.68, 0.7]}}
     assert "The inception feature space was not used: no weights were given." in words
     assert "Evaluated 2026-11-23" in words

@@ -19,10 +19,10 @@ from ..errors import BadOption, InputError, Mismatch
 from ..nets.generator import RESERVED
 from ..progress import say
 from ..types import Score
-from . import _folder, _rows, _spaces
+from . import _folder, _rows, _sets, _spaces
 from ._work import Evaluation, Plan
 
-REVISION = 2
+REVISION = 3
 _NOT_MEASURED = (
     "No membership inference attack was made.",
     "No subgroup of patients was scored on its own.",
@@ -57,7 +57,7 @@ def evaluate(
         extractors: Names; when left out, the task space and every extractor that `weights` names.
         tasks: Names; every task that the cohorts can serve when left out.
         seeds: How often each task is fitted, with other weights and order each time.
-        weights: Extractor -> file.
+        weights: Extractor, or network of a task that starts from published weights, -> file.
         jobs: Where fits and features are kept; share it between evaluations to fit the real arm once.
         seed: Everything random derives from it.
         options: Of the task.
@@ -105,8 +105,12 @@ def _planned(
     if seeds < 1:
         raise BadOption("--seeds is at least 1", str(seeds), "Give a positive number")
     metrics = _rows.metrics(plugins.names("metrics") if metric_names is None else metric_names)
-    tasks = _tasks(cohorts[0], task_names, options)
-    extractors, task_space, skipped = _spaces.chosen(extractor_names, weights, task=bool(tasks))
+    findings = _sets.common_labels(*cohorts)
+    tasks = _tasks(cohorts[0], findings, task_names, options)
+    starts = {name: weights[plugin.WEIGHTS] for name, (plugin, _) in tasks.items() if plugin.WEIGHTS in weights}
+    used = {plugin.WEIGHTS for plugin, _ in tasks.values()}
+    others = {name: path for name, path in weights.items() if name not in used}
+    extractors, task_space, skipped = _spaces.chosen(extractor_names, others, task=bool(tasks))
     controls = {name: plugins.find("generators", name).REVISION for name in (_rows.GAUSSIAN, _rows.COPYCAT)}
     config = {
         "kind": "evaluate",
@@ -116,31 +120,39 @@ def _planned(
         "metrics": {metric.name: metric.revision for metric in metrics},
         "extractors": {name: extractor.manifest() for name, extractor in extractors.items()},
         "task_space": task_space,
-        "tasks": {name: {"revision": plugin.REVISION, "options": chosen} for name, (plugin, chosen) in tasks.items()},
+        "tasks": {
+            name: {
+                "revision": plugin.REVISION,
+                "options": chosen,
+                "weights": plugin.manifest(starts[name]) if name in starts else None,
+            }
+            for name, (plugin, chosen) in tasks.items()
+        },
         "controls": controls,
         "seeds": seeds,
         "seed": seed,
     }
     missing = [f"The {name} feature space was not used: no weights were given." for name in skipped]
-    return Plan(metrics, extractors, task_space, tasks, (*_NOT_MEASURED, *missing), seeds, seed, config)
+    gone = [name for name in cohorts[0].facts.labels if name not in findings]
+    if findings and gone:
+        missing.append(f"Findings that the scored cohort does not have: {', '.join(gone)}.")
+    not_measured = (*_NOT_MEASURED, *missing)
+    return Plan(metrics, extractors, task_space, tasks, findings, starts, not_measured, seeds, seed, config)
 
 
 def _tasks(
-    real: Cohort, names: Sequence[str] | None, options: Mapping[str, Any] | Iterable[str]
+    real: Cohort, findings: Sequence[str], names: Sequence[str] | None, options: Mapping[str, Any] | Iterable[str]
 ) -> dict[str, tuple[Any, Mapping[str, Any]]]:
-    served = {"masks": bool(real.facts.mask_classes), "labels": bool(real.facts.labels)}
+    served = {"masks": bool(real.facts.mask_classes), "labels": bool(findings)}
     found = {name: plugins.find("tasks", name) for name in (plugins.names("tasks") if names is None else names)}
     for name, plugin in found.items():
         if names is not None and not served[plugin.NEEDS]:
             raise InputError(
                 f"The task {name} needs {plugin.NEEDS}", "the cohorts have none", "Leave it out of --tasks"
             )
-    options = options if isinstance(options, Mapping) else list(options)
-    return {
-        name: (plugin, plugins.resolve(plugin, options, reserved=RESERVED))
-        for name, plugin in found.items()
-        if served[plugin.NEEDS]
-    }
+    chosen = {name: plugin for name, plugin in found.items() if served[plugin.NEEDS]}
+    resolved = plugins.resolve_each(chosen, options, reserved=(*RESERVED, "weights"))
+    return {name: (plugin, resolved[name]) for name, plugin in chosen.items()}
 
 
 __all__ = ["evaluate"]

@@ -15,11 +15,12 @@ import pandas as pd
 from ..cohort import Cohort
 from ..errors import Mismatch, writing
 from ..runs import Config, derive_seed, fingerprint, read_run, versions, write_atomic
-from ..types import Score
+from ..types import Array, Score
 from ._jobs import Fitted
 from ._sets import ImageSet
 
 FACTS, SCORES, SAMPLES, TRAINING = "eval.json", "scores.jsonl", "samples.parquet", "training.jsonl"
+PREDICTIONS = "predictions-{task}.parquet"
 EXAMPLES, PAIRS, TASK_CURVES = "examples.npz", "pairs/pairs.npz", "task_curves.jsonl"
 MOST_EXAMPLES = 32
 
@@ -62,6 +63,8 @@ def write_facts(out: Path, real: Cohort, synthetic: Cohort, **further: Any) -> N
 def _described(cohort: Cohort) -> dict[str, Any]:
     names = ("name", "modality", "provenance", "shape", "dtype", "source", "licence", "generator")
     facts = {name: getattr(cohort.facts, name) for name in names}
+    if cohort.facts.provenance != "real":
+        facts["history"] = [dict(step) for step in cohort.facts.history]
     return {**facts, "counts": cohort.counts(), "identity": cohort.identity, "pixels_sha256": cohort.pixels_sha256}
 
 
@@ -72,7 +75,16 @@ def write_samples(out: Path, table: pd.DataFrame) -> None:
     write_atomic(out / SAMPLES, buffer.getvalue())
 
 
-def write_examples(out: Path, synthetic: Cohort, *, seed: int) -> None:
+def write_predictions(out: Path, predictions: Mapping[str, pd.DataFrame | None]) -> None:
+    """Write what fitted networks said of each real test image, one table a task that has one."""
+    for task, table in predictions.items():
+        if table is not None:
+            buffer = io.BytesIO()
+            table.to_parquet(buffer, index=False)
+            write_atomic(out / PREDICTIONS.format(task=task), buffer.getvalue())
+
+
+def write_examples(out: Path, synthetic: Cohort, labels: Array, findings: Sequence[str], *, seed: int) -> None:
     """Write up to 32 images of a synthetic cohort; nothing for another, which may hold real pixels."""
     if synthetic.facts.provenance != "synthetic":
         return
@@ -80,12 +92,14 @@ def write_examples(out: Path, synthetic: Cohort, *, seed: int) -> None:
     rng = np.random.default_rng(derive_seed(seed, "examples"))
     chosen = np.sort(rng.choice(len(synthetic), count, replace=False))
     masks = {} if synthetic.masks is None else {"masks": synthetic.masks[chosen]}
+    shown = {"labels": labels[chosen], "label_names": np.array(findings, dtype=str)} if findings else {}
     _write_arrays(
         out / EXAMPLES,
         images=synthetic.images[chosen],
         value_range=np.array(synthetic.facts.value_range),
         sample_id=synthetic.samples["sample_id"].iloc[chosen].to_numpy(dtype=str),
         **masks,
+        **shown,
     )
 
 
@@ -115,11 +129,12 @@ def _write_arrays(path: Path, **arrays: Any) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def write_curves(out: Path, synthetic: Cohort, fits: Mapping[str, Sequence[Fitted]]) -> None:
+def write_curves(out: Path, synthetic: Cohort, fits: Mapping[str, Mapping[str, Sequence[Fitted]]]) -> None:
     """Write task_curves.jsonl, and training.jsonl when the cohort came with its generator's log."""
     rows = [
-        {"arm": arm, "seed": number, **row}
-        for arm, fitted in fits.items()
+        {"task": task, "arm": arm, "seed": number, **row}
+        for task, of_arms in fits.items()
+        for arm, fitted in of_arms.items()
         for number, fit in enumerate(fitted)
         for row in fit.log
     ]

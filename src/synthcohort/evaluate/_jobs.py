@@ -42,18 +42,31 @@ class Jobs:
         name: The task's public name.
         plugin: Its class.
         options: All its options.
-        facts: Shape, classes and labels of the cohorts.
+        facts: Shape and classes of the cohorts.
+        findings: Names of the labels of the sets.
+        weights: File that the network starts from, or None.
     """
 
-    def __init__(self, folder: Path, name: str, plugin: Any, options: Mapping[str, Any], facts: Facts) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        plugin: Any,
+        options: Mapping[str, Any],
+        facts: Facts,
+        *,
+        findings: Sequence[str] = (),
+        weights: Path | None = None,
+    ) -> None:
         self._folder, self._name, self._plugin, self._options, self._facts = folder, name, plugin, options, facts
+        self._findings, self._weights = tuple(findings), weights
 
     def fitted(self, train: ImageSet, val: ImageSet, *, seed: int) -> Fitted:
         """Return the task fitted on a training set, from its file when there is one.
 
         Args:
-            train: Images and masks to fit on.
-            val: Images and masks to stop by.
+            train: Images and targets to fit on.
+            val: Images and targets to stop by.
             seed: The learner's seed.
         """
         config = {
@@ -65,23 +78,36 @@ class Jobs:
             "val": val.key,
             "seed": seed,
         }
+        if self._plugin.NEEDS == "labels":
+            config["labels"] = self._findings
+        if self._weights:
+            config["weights"] = self._plugin.manifest(self._weights)
         print_ = runs.fingerprint(config)
         path = self._folder / f"{self._name}-{print_[:32]}.safetensors"
-        task = self._new()
         if path.exists():
+            task = self._new(None)
             tensors, _, facts = runs.load_tensors(path)
             task.load_state_dict(tensors)
             return Fitted(task.eval(), print_, facts["log"], facts["seconds"])
-        start = time.perf_counter()
-        log = task.fit(train.images, train.masks, val.images, val.masks, value_range=self._facts.value_range, seed=seed)
+        start, task, needs = time.perf_counter(), self._new(self._weights), self._plugin.NEEDS
+        log = task.fit(
+            train.images,
+            train.targets(needs),
+            val.images,
+            val.targets(needs),
+            value_range=self._facts.value_range,
+            seed=seed,
+        )
         seconds = time.perf_counter() - start
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         runs.save_tensors(path, task.state_dict(), config, log=log, seconds=seconds)
         return Fitted(task.eval(), print_, log, seconds)
 
-    def _new(self) -> Any:
-        facts = self._facts
-        task = self._plugin(shape=facts.shape, mask_classes=facts.mask_classes, labels=facts.labels, **self._options)
+    def _new(self, weights: Path | None) -> Any:
+        facts, further = self._facts, {} if weights is None else {"weights": weights}
+        task = self._plugin(
+            shape=facts.shape, mask_classes=facts.mask_classes, labels=self._findings, **self._options, **further
+        )
         device: torch.device = choose_device("auto")
         return task.to(device)

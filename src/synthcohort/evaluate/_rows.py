@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ._sets import ImageSet
 from ._spaces import PIXELS, FeatureCache
 
 GAUSSIAN, COPYCAT, HOLDOUT, REAL = "gaussian", "copycat", "holdout", "real"
+FEWEST_OF_A_FINDING = 20
 
 
 @dataclass(frozen=True)
@@ -134,28 +135,70 @@ class Roles:
         return [("subject", self.subject), ("ceiling", self.ceiling), ("bad", self.bad)]
 
 
-def add_distances(
-    rows: Rows, metric: Metric, space: str, extractor: Any, cache: FeatureCache, real: ImageSet, roles: Roles
-) -> None:
+@dataclass(frozen=True)
+class Sides:
+    """What a distance is taken between: held-out real images, and each role's images, in one feature space."""
+
+    real: ImageSet
+    roles: Roles
+    cache: FeatureCache
+    extractor: Any
+
+
+def add_distances(rows: Rows, metric: Metric, space: str, sides: Sides) -> None:
     """Add a metric between held-out real images and each role, in one feature space."""
-    reference = cache.features(real, extractor)
-    for role, images in roles.items():
-        features, start = cache.features(images, extractor), time.perf_counter()
-        values = metric.score(reference, features, seed=derive_seed(rows.seed, metric.name))
-        seconds = time.perf_counter() - start
-        for value in values:
-            rows.add(
-                value,
-                family="image",
-                space=space,
-                role=role,
-                subject="" if role == "subject" else {"ceiling": REAL, "bad": GAUSSIAN}[role],
-                arm="image",
-                n_real=len(reference),
-                n_synthetic=len(features),
-                extractor=extractor.name,
-                seconds=seconds,
-            )
+    reference = sides.cache.features(sides.real, sides.extractor)
+    for role, images in sides.roles.items():
+        _add_distance(rows, metric, space, role, reference, sides.cache.features(images, sides.extractor))
+
+
+def add_distances_per_label(rows: Rows, metric: Metric, space: str, sides: Sides, findings: Sequence[str]) -> None:
+    """Add the same for the images that have a finding, each finding at equal numbers in every role."""
+    for place, finding in enumerate(findings):
+        shown = {
+            role: images.take(np.flatnonzero(images.labels[:, place] == 1)) for role, images in sides.roles.items()
+        }
+        reference = _with(sides, sides.real, place)
+        count = min(len(images) for images in shown.values())
+        if min(count, len(reference)) < FEWEST_OF_A_FINDING:
+            reason = f"fewer than {FEWEST_OF_A_FINDING} images of one side have it"
+            value = Value(metric.name, None, better="lower", label=finding, status="not_estimable", reason=reason)
+            rows.add(value, family="image", space=space, role="subject", arm="image", n_real=len(reference),
+                     n_synthetic=len(shown["subject"]), extractor=sides.extractor.name)  # fmt: skip
+            continue
+        rng = np.random.default_rng(derive_seed(rows.seed, "per label", finding))
+        for role, images in sides.roles.items():
+            features = _with(sides, images, place)
+            kept = np.sort(rng.choice(len(features), count, replace=False))
+            features = replace(features, values=features.values[kept], patients=features.patients[kept])
+            _add_distance(rows, metric, space, role, reference, features, label=finding)
+
+
+def _with(sides: Sides, images: ImageSet, place: int) -> Features:
+    """Return the features of the images that have a finding; the set is extracted as a whole, once for all findings."""
+    features, kept = sides.cache.features(images, sides.extractor), images.labels[:, place] == 1
+    return replace(features, values=features.values[kept], patients=features.patients[kept])
+
+
+def _add_distance(
+    rows: Rows, metric: Metric, space: str, role: Role, reference: Features, features: Features, *, label: str = ""
+) -> None:
+    start = time.perf_counter()
+    values = metric.score(reference, features, seed=derive_seed(rows.seed, metric.name))
+    seconds = time.perf_counter() - start
+    for value in values:
+        rows.add(
+            replace(value, label=label or value.label),
+            family="image",
+            space=space,
+            role=role,
+            subject="" if role == "subject" else {"ceiling": REAL, "bad": GAUSSIAN}[role],
+            arm="image",
+            n_real=len(reference),
+            n_synthetic=len(features),
+            extractor=features.name,
+            seconds=seconds,
+        )
 
 
 def add_copies(

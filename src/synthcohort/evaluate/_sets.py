@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from .. import plugins
 from ..cohort import Cohort
-from ..nets.generator import Streams
+from ..nets.generator import RESERVED, Streams
 from ..runs import derive_seed, fingerprint, sha256
 from ..types import Array, Condition, from_unit_range, to_unit_range
 
 _CHUNK = 64
+UNCONDITIONAL = "unconditional gaussian"
 VAL_SHARE = 5  # without a validation split, the last fifth of the training images is one
 
 
@@ -26,6 +27,7 @@ class ImageSet:
         name: What they are, e.g. "real train".
         images: (n, C, H, W) as stored.
         masks: (n, H, W) uint8, or None.
+        labels: (n, L) float32 0/1, unknown ones NaN; L may be 0.
         patients: (n,) patient of each image.
         groups: (n,) volume or study of each image.
         key: Digest of the content, from the cohort's identity and the positions in it.
@@ -34,6 +36,7 @@ class ImageSet:
     name: str
     images: Array
     masks: Array | None
+    labels: Array
     patients: Array
     groups: Array
     key: str
@@ -54,10 +57,17 @@ class ImageSet:
             name or self.name,
             self.images[positions],
             None if self.masks is None else self.masks[positions],
+            self.labels[positions],
             self.patients[positions],
             self.groups[positions],
             fingerprint({"of": self.key, "positions": sha256(positions.tobytes())}),
         )
+
+    def targets(self, needs: str) -> Array:
+        """Return what a task learns: "masks" or "labels"."""
+        targets = self.masks if needs == "masks" else self.labels
+        assert targets is not None, f"a task that needs {needs} is not served without them"
+        return targets
 
     def draw(self, count: int, *, seed: int) -> ImageSet:
         """Return at most `count` of the images, drawn at random, in their order."""
@@ -78,6 +88,7 @@ class RealSets:
         held_out: Test patients and half of the reference patients: what distances are taken to.
         holdout: The other half of the reference patients: the control that cannot be copied from training.
         unfitted: Validation and `holdout` patients: what is neither fitted to nor measured against.
+        reference: All reference patients: what a fitted task meets in place of its own kind of images.
     """
 
     train: ImageSet
@@ -86,24 +97,45 @@ class RealSets:
     held_out: ImageSet
     holdout: ImageSet
     unfitted: ImageSet
+    reference: ImageSet
 
 
-def whole(cohort: Cohort, name: str) -> ImageSet:
-    """Return all samples of a cohort."""
+def common_labels(real: Cohort, synthetic: Cohort) -> tuple[str, ...]:
+    """Return the findings that both cohorts have, in the order of the real one."""
+    return tuple(name for name in real.facts.labels if name in synthetic.facts.labels)
+
+
+def positives(cohort: Cohort, findings: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """Return finding -> split -> images and patients that have it; no patients for a cohort that is not real."""
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for finding in findings:
+        rows = cohort.samples[cohort.samples[f"label.{finding}"].fillna(False).astype(bool)]
+        by_split = rows.groupby("split")["patient_id"].agg(["size", "nunique"])
+        counts[finding] = {
+            str(split): {"images": int(images)}
+            | ({"patients": int(patients)} if cohort.facts.provenance == "real" else {})
+            for split, images, patients in by_split.itertuples()
+        }
+    return counts
+
+
+def whole(cohort: Cohort, name: str, findings: Sequence[str]) -> ImageSet:
+    """Return all samples of a cohort, labelled with some of its findings."""
     samples = cohort.samples
     return ImageSet(
         name,
         np.asarray(cohort.images),
         None if cohort.masks is None else np.asarray(cohort.masks),
+        cohort.label_matrix()[:, [cohort.facts.labels.index(finding) for finding in findings]],
         samples["patient_id"].astype(str).to_numpy(dtype=str),
         samples["group_id"].astype(str).to_numpy(dtype=str),
         cohort.identity,
     )
 
 
-def real_sets(cohort: Cohort) -> RealSets:
+def real_sets(cohort: Cohort, findings: Sequence[str]) -> RealSets:
     """Return the parts of a real cohort; reference patients are halved in their order of first appearance."""
-    everything = whole(cohort, "real")
+    everything = whole(cohort, "real", findings)
     held_out = np.concatenate([cohort.split("test"), cohort.reference_half("A")])
     unfitted = np.concatenate([cohort.split("val"), cohort.reference_half("B")])
     return RealSets(
@@ -113,6 +145,7 @@ def real_sets(cohort: Cohort) -> RealSets:
         held_out=everything.take(held_out, "real held-out"),
         holdout=everything.take(cohort.reference_half("B"), "holdout"),
         unfitted=everything.take(unfitted, "real unfitted"),
+        reference=everything.take(cohort.split("reference"), "real reference"),
     )
 
 
@@ -133,9 +166,16 @@ class Amounts:
     notes: tuple[str, ...]
 
 
-def equal_amounts(real: RealSets, synthetic: Cohort, *, seed: int) -> Amounts:
-    """Return training sets of equal size: never more synthetic images than real ones, real ones by whole patients."""
-    everything, notes = whole(synthetic, "synthetic"), []
+def equal_amounts(real: RealSets, synthetic: Cohort, everything: ImageSet, *, seed: int) -> Amounts:
+    """Return training sets of equal size: never more synthetic images than real ones, real ones by whole patients.
+
+    Args:
+        real: The real cohort's parts.
+        synthetic: The scored cohort.
+        everything: All its samples.
+        seed: Decides which real patients are left out where there are fewer synthetic images.
+    """
+    notes = []
     train, val = synthetic.split("train"), synthetic.split("val")
     if len(train) == 0:
         train = np.setdiff1d(np.arange(len(synthetic)), val)
@@ -168,43 +208,65 @@ def whole_patients(images: ImageSet, count: int, *, seed: int) -> ImageSet:
     return images.take(np.flatnonzero(np.isin(images.patients, kept)))
 
 
-def control(name: str, real: Cohort, train: ImageSet, *, count: int, seed: int) -> ImageSet:
+def control(
+    name: str,
+    real: Cohort,
+    train: ImageSet,
+    findings: Sequence[str],
+    *,
+    count: int,
+    seed: int,
+    conditional: bool = True,
+) -> ImageSet:
     """Return `count` images of a control generator that learnt from the real training images.
+
+    They are asked for label vectors of training images drawn at random.
 
     Args:
         name: A generator that learns in closed form, e.g. "gaussian" or "copycat".
         real: Whose pixel format to use.
         train: What it learns from.
+        findings: Names of the labels of `train`.
         count: Image i depends on the seed and i only.
         seed: For learning and for sampling.
+        conditional: False for a control that ignores the labels it is asked for, and carries them all the same.
     """
     facts, plugin = real.facts, plugins.find("generators", name)
-    options = plugins.resolve(plugin, {}, reserved=("shape", "labels", "mask_classes"))
-    model = plugin(shape=facts.shape, labels=(), mask_classes=facts.mask_classes, **options)
-    model.fit(to_unit_range(train.images, facts.value_range), train.masks, seed=derive_seed(seed, name, "fit"))
-    images, masks = [], []
-    for made in _sampled(model, count, seed=derive_seed(seed, name, "sample")):
-        images.append(from_unit_range(made[0], facts.value_range, facts.dtype))
-        masks.append(made[1])
+    options = plugins.resolve(plugin, {} if conditional else {"conditional": False}, reserved=RESERVED)
+    model = plugin(shape=facts.shape, labels=tuple(findings), mask_classes=facts.mask_classes, **options)
+    known = np.nan_to_num(train.labels).astype(np.float32)
+    model.fit(
+        to_unit_range(train.images, facts.value_range),
+        train.masks,
+        known if findings else None,
+        seed=derive_seed(seed, name, "fit"),
+    )
+    drawn = np.random.default_rng(derive_seed(seed, name, "labels")).integers(len(train), size=count)
+    asked = known[drawn]
+    images, masks, labels = [], [], []
+    for made in _sampled(model, asked, seed=derive_seed(seed, name, "sample")):
+        images.append(from_unit_range(made.images.float().cpu().numpy(), facts.value_range, facts.dtype))
+        masks.append(np.empty(0) if made.masks is None else made.masks.cpu().numpy().astype(np.uint8))
+        labels.append(np.empty(0) if made.labels is None else made.labels.cpu().numpy())
     config = {"control": name, "revision": plugin.REVISION, "options": options, "train": train.key}
     ids = np.array([f"{name}{number:08d}" for number in range(count)])
     return ImageSet(
-        name,
+        name if conditional else UNCONDITIONAL,
         np.concatenate(images)[:count],
         np.concatenate(masks)[:count] if facts.mask_classes else None,
+        np.concatenate(labels)[:count] if findings and "labels" in model.emits else asked,
         ids,
         ids,
         fingerprint({**config, "count": count, "seed": seed}),
     )
 
 
-def _sampled(model: Any, count: int, *, seed: int) -> Iterator[tuple[Array, Array]]:
+def _sampled(model: Any, asked: Array, *, seed: int) -> Iterator[Any]:
     import torch
 
     model.eval()
-    for first in range(0, count, _CHUNK):
+    for first in range(0, len(asked), _CHUNK):
         streams = Streams([derive_seed(seed, "sample", first + place) for place in range(_CHUNK)])
+        labels = torch.from_numpy(asked[np.arange(first, first + _CHUNK) % len(asked)]) if model.conditional else None
         with torch.inference_mode():
-            made = model.sample(Condition(_CHUNK, first=first), streams)
-        masks = np.empty(0) if made.masks is None else made.masks.cpu().numpy().astype(np.uint8)
-        yield made.images.float().cpu().numpy(), masks
+            yield model.sample(Condition(_CHUNK, first=first, labels=labels), streams)

@@ -14,18 +14,36 @@ from .. import plugins, runs
 from ..cohort import Cohort
 from ..progress import track
 from ..types import Score, Value
-from . import _folder, _rows, _sets, _spaces, _utility
+from . import _auc, _dice, _folder, _rows, _sets, _spaces, _utility
 from ._jobs import Jobs
+
+ROADS: Mapping[str, Any] = {"masks": _dice, "labels": _auc}
+"""What a task needs -> how it is scored."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is going to be measured, with every plugin found and every option resolved."""
+    """What is going to be measured, with every plugin found and every option resolved.
+
+    Attributes:
+        metrics: Plugins.
+        extractors: Name -> feature space.
+        task_space: Whether the first task's own space is used.
+        tasks: Name -> plugin and options.
+        findings: Labels that both cohorts have.
+        weights: Task -> file that it starts from.
+        not_measured: What the report has to say is missing.
+        seeds: How often each task is fitted.
+        seed: Everything random derives from it.
+        config: What names the evaluation.
+    """
 
     metrics: Sequence[_rows.Metric]
     extractors: Mapping[str, Any]
     task_space: bool
     tasks: Mapping[str, tuple[Any, Mapping[str, Any]]]
+    findings: tuple[str, ...]
+    weights: Mapping[str, Path]
     not_measured: tuple[str, ...]
     seeds: int
     seed: int
@@ -39,17 +57,19 @@ class Evaluation:
         self.out, self.plan, self.jobs_folder = out, plan, jobs
         self.real_cohort, self.cohort = cohorts
         self.cache = _spaces.FeatureCache(features / "features", self.real_cohort.facts.value_range)
-        self.real = _sets.real_sets(self.real_cohort)
-        self.subject = _sets.whole(self.cohort, "synthetic")
-        self.amounts = _sets.equal_amounts(self.real, self.cohort, seed=plan.seed)
+        self.real = _sets.real_sets(self.real_cohort, plan.findings)
+        self.subject = _sets.whole(self.cohort, "synthetic", plan.findings)
+        self.amounts = _sets.equal_amounts(self.real, self.cohort, self.subject, seed=plan.seed)
         self.rows = _rows.Rows(_name(self.cohort), self.cohort.pixels_sha256, plan.seed, runs.versions())
         self.notes = [*_notes(self.cohort, self.real), *self.amounts.notes]
+        self._drawn: dict[bool, _sets.ImageSet] = {}
         self.fits: dict[str, _utility.Fits] = {}
         self.seed_values: dict[str, dict[str, list[float | None]]] = {}
+        self.predictions: dict[str, Any] = {}
 
     def run(self, start: float) -> list[Score]:
         """Measure everything, write the folder and return the scores."""
-        self._utility()
+        self._measure_utility()
         spaces = self._open_spaces()
         self._distances(spaces)
         verdicts = self._copies(spaces)
@@ -63,33 +83,56 @@ class Evaluation:
     def _compared(self) -> int:
         return min(len(self.subject), len(self.real.train))
 
-    def _gaussian(self) -> _sets.ImageSet:
-        if not hasattr(self, "_drawn"):
-            count = max(self._compared, len(self.amounts.train) + len(self.amounts.val), len(self.real.test))
-            self._drawn = _sets.control(
-                _rows.GAUSSIAN, self.real_cohort, self.real.train, count=count, seed=self.plan.seed
+    def _gaussian(self, *, conditional: bool = True) -> _sets.ImageSet:
+        """Return images of the bad case: as many as any use of them needs, the same ones first."""
+        if conditional not in self._drawn:
+            tested = len(self.real.test)
+            count = max(self._compared, len(self.amounts.train) + len(self.amounts.val)) + tested
+            self._drawn[conditional] = _sets.control(
+                _rows.GAUSSIAN,
+                self.real_cohort,
+                self.real.train,
+                self.plan.findings,
+                count=count if conditional else tested,
+                seed=self.plan.seed,
+                conditional=conditional,
             )
-        return self._drawn
+        return self._drawn[conditional]
 
     def _learner_seeds(self) -> list[int]:
         return [runs.derive_seed(self.plan.seed, "learner", number) for number in range(self.plan.seeds)]
 
-    def _utility(self) -> None:
-        if not self._of("predictions"):
+    def _measure_utility(self) -> None:
+        wanted = {metric.name for metric in self._of("predictions")}
+        if not wanted:
             return
-        for name, (plugin, options) in self.plan.tasks.items():
-            if reason := self._unfit():
-                self._not_estimable(name, reason)
+        for name, (plugin, _) in self.plan.tasks.items():
+            road = ROADS[plugin.NEEDS]
+            if road.METRIC not in wanted:
                 continue
-            jobs = Jobs(self.jobs_folder, name, plugin, options, self.real_cohort.facts)
+            if reason := self._unfit():
+                self._not_estimable(name, road, reason)
+                continue
             amount = len(self.amounts.train) + len(self.amounts.val)
             gaussian = self._gaussian().take(np.arange(amount))
             self.fits[name] = _utility.fit_arms(
-                jobs, self.amounts, self.real.val, gaussian, seeds=self._learner_seeds()
+                self._jobs(name), self.amounts, self.real.val, gaussian, seeds=self._learner_seeds()
             )
-            self._score_task(name)
+            self._score_task(name, road)
         if not self.plan.tasks:
-            self._not_estimable("segmentation", "the cohorts have no masks, or no task was asked for")
+            self._not_estimable("segmentation", _dice, "the cohorts have no masks, or no task was asked for")
+
+    def _jobs(self, name: str) -> Jobs:
+        plugin, options = self.plan.tasks[name]
+        return Jobs(
+            self.jobs_folder,
+            name,
+            plugin,
+            options,
+            self.real_cohort.facts,
+            findings=self.plan.findings,
+            weights=self.plan.weights.get(name),
+        )
 
     def _unfit(self) -> str:
         needed = {
@@ -99,46 +142,49 @@ class Evaluation:
         }
         return next((reason for reason, images in needed.items() if len(images) == 0), "")
 
-    def _not_estimable(self, task: str, reason: str) -> None:
-        for metric in (_utility.VOLUME, _utility.SLICE):
+    def _not_estimable(self, task: str, road: Any, reason: str) -> None:
+        for metric in road.HEADLINES:
             value = Value(metric, None, better="higher", label="mean", status="not_estimable", reason=reason)
             self.rows.add(
                 value, family="train", space=task, role="subject", arm="synthetic->real", n_real=0, n_synthetic=0
             )
         self.notes.append(f"The task {task} was not scored: {reason}.")
 
-    def _score_task(self, name: str) -> None:
-        classes = self.real_cohort.facts.mask_classes
-        arms = _utility.arms(
-            self.fits[name], self._test_sets(), self.amounts, self.real_cohort.facts.value_range, len(classes),
-            subject=self.rows.subject, seed=self.plan.seed,
-        )  # fmt: skip
-        _utility.add_utility(self.rows, name, "train", arms["train"], classes[1:])
-        _utility.add_contrasts(self.rows, name, arms["train"])
-        _utility.add_utility(self.rows, name, "test", arms["test"], classes[1:])
-        self.seed_values[name] = {tested.arm: _utility.by_seed(tested) for tested in arms["train"]}
+    def _score_task(self, name: str, road: Any) -> None:
+        tested, self.predictions[name] = road.add_scores(
+            self.rows,
+            name,
+            self.fits[name],
+            self._tests(road),
+            self.amounts,
+            self.real_cohort.facts,
+            self.plan.findings,
+            seed=self.plan.seed,
+        )
+        self.seed_values[name] = {each.arm: _utility.by_seed(next(iter(each.outcomes.values()))) for each in tested}
 
-    def _test_sets(self) -> dict[str, _sets.ImageSet]:
-        """Return what each kind of image is tested on, never more than there are real test images."""
-        own = self.cohort.split("test")
-        synthetic = self.subject.take(own, "synthetic test") if len(own) else self.subject
-        count = len(self.real.test)
-        return {
-            _rows.REAL: self.real.test,
-            _utility.SYNTHETIC: synthetic.draw(count, seed=self.plan.seed),
-            _rows.GAUSSIAN: self._gaussian().take(np.arange(count)),
-        }
+    def _tests(self, road: Any) -> _utility.Tests:
+        """Return what is tested on, never more of a kind than there are real test images."""
+        unseen, count = self.cohort.split("test"), len(self.real.test)
+        synthetic = self.subject.take(unseen, "synthetic test") if len(unseen) else self.subject
+        synthetic = synthetic.draw(count, seed=self.plan.seed)
+        if road is _dice:
+            return _utility.Tests(self.real.test, synthetic, self._gaussian().take(np.arange(count)), {})
+        last = np.arange(len(self._gaussian()))[len(self._gaussian()) - count :]
+        own = {_auc.REFERENCE: self.real.reference, _rows.GAUSSIAN: self._gaussian().take(last, "gaussian test")}
+        if len(unseen):
+            own[_utility.SYNTHETIC] = synthetic
+        return _utility.Tests(self.real.test, synthetic, self._gaussian(conditional=False), own)
 
     def _open_spaces(self) -> dict[str, Any]:
         """Return the feature spaces by name; the task space first."""
         if not self.plan.task_space:
             return dict(self.plan.extractors)
-        name, (plugin, options) = next(iter(self.plan.tasks.items()))
+        name, (plugin, _) = next(iter(self.plan.tasks.items()))
         if name in self.fits:
             fitted = self.fits[name][_rows.REAL][0]
         elif len(self.real.val):
-            jobs = Jobs(self.jobs_folder, name, plugin, options, self.real_cohort.facts)
-            fitted = jobs.fitted(self.amounts.real, self.real.val, seed=self._learner_seeds()[0])
+            fitted = self._jobs(name).fitted(self.amounts.real, self.real.val, seed=self._learner_seeds()[0])
         else:
             self.notes.append("The task space was not used: the real cohort has no validation split.")
             return dict(self.plan.extractors)
@@ -156,7 +202,10 @@ class Evaluation:
         roles = {space: self._compared_in(space) for space in spaces}
         jobs = [(metric, space) for space in spaces for metric in wanted]
         for metric, space in track(jobs, "Distances", len(jobs), "scores"):
-            _rows.add_distances(self.rows, metric, space, spaces[space], self.cache, self.real.held_out, roles[space])
+            sides = _rows.Sides(self.real.held_out, roles[space], self.cache, spaces[space])
+            _rows.add_distances(self.rows, metric, space, sides)
+            if getattr(metric.module, "PER_LABEL", False):
+                _rows.add_distances_per_label(self.rows, metric, space, sides, self.plan.findings)
 
     def _compared_in(self, space: str) -> _rows.Roles:
         """Return what is measured against the held-out images, at equal numbers.
@@ -178,7 +227,9 @@ class Evaluation:
         if not wanted:
             return {}
         real, seed = self.real, self.plan.seed
-        copycat = _sets.control(_rows.COPYCAT, self.real_cohort, real.train, count=self._compared, seed=seed)
+        copycat = _sets.control(
+            _rows.COPYCAT, self.real_cohort, real.train, self.plan.findings, count=self._compared, seed=seed
+        )
         roles = _rows.Roles(self.subject, real.holdout, copycat)
         able = {name: space for name, space in spaces.items() if getattr(space, "FINDS_COPIES", True)}
         every = {_spaces.PIXELS: plugins.find("extractors", _spaces.PIXELS)(), **able}
@@ -192,17 +243,23 @@ class Evaluation:
         train_ids = self.real_cohort.samples["sample_id"].astype(str).to_numpy()[self.real_cohort.split("train")]
         _folder.write_scores(self.out, self.rows.scores)
         _folder.write_samples(self.out, _rows.verdict_table(ids, train_ids.tolist(), verdicts))
-        _folder.write_examples(self.out, self.cohort, seed=self.plan.seed)
+        _folder.write_examples(self.out, self.cohort, self.subject.labels, self.plan.findings, seed=self.plan.seed)
+        _folder.write_predictions(self.out, self.predictions)
         if _spaces.PIXELS in verdicts:
             _folder.write_pairs(self.out, self.cohort, self.real.train, verdicts[_spaces.PIXELS])
-        _folder.write_curves(self.out, self.cohort, {arm: f for fits in self.fits.values() for arm, f in fits.items()})
+        _folder.write_curves(self.out, self.cohort, self.fits)
         _folder.write_facts(
             self.out,
             self.real_cohort,
             self.cohort,
             notes=self.notes,
             not_measured=list(self.plan.not_measured),
-            dice_volume_by_seed=self.seed_values,
+            labels=list(self.plan.findings),
+            label_counts={
+                "real": _sets.positives(self.real_cohort, self.plan.findings),
+                "synthetic": _sets.positives(self.cohort, self.plan.findings),
+            },
+            utility_by_seed=self.seed_values,
             copy_thresholds={space: float(found.threshold) for space, found in verdicts.items()},
             seconds=round(seconds, 3),
         )

@@ -15,8 +15,9 @@ import jinja2
 from ..errors import BadOption, BadOutput, writing
 from ..runs import write_atomic
 from . import _text
-from ._counts import openly, score_json, suppressed_counts
-from ._page import MARKER, measured, page, runs_of_each
+from ._counts import score_json, suppressed_counts
+from ._findings import few_held_out
+from ._page import MARKER, labelled, measured, notes, page, runs_of_each
 from ._read import read_evaluation
 from ._subject import Subject, subjects
 
@@ -103,14 +104,15 @@ def _content(found: Sequence[Subject], figures: Sequence[str], *, show_real: boo
         "shows_real_images": show_real,
         "subjects": [_subject_json(subject) for subject in found],
         "controls": [control.to_json() for subject in found for control in subject.controls],
-        "not_measured": _text.not_measured(measured(found), runs_of_each(found)),
-        "caveats": list(_text.CAVEATS),
+        "not_measured": _text.not_measured(measured(found), runs_of_each(found), labelled=labelled(found)),
+        "caveats": _text.caveats(labelled=labelled(found)),
         "figures": list(figures),
     }
 
 
 def _subject_json(subject: Subject) -> dict[str, Any]:
     evaluation = subject.evaluation
+    few = few_held_out(evaluation)
     return {
         "name": subject.name,
         "generator": evaluation.generator,
@@ -120,10 +122,12 @@ def _subject_json(subject: Subject) -> dict[str, Any]:
         "real_cohort": {"name": str(evaluation.real["name"]), "counts": suppressed_counts(evaluation.real)},
         "counts": suppressed_counts(evaluation.synthetic),
         "fingerprint": str(evaluation.facts.get("fingerprint", "")),
-        "dice_volume_by_seed": evaluation.facts.get("dice_volume_by_seed") or {},
+        "label_rule": evaluation.label_rule,
+        "utility_by_seed": evaluation.facts.get("utility_by_seed") or {},
         "headline": subject.headline.to_json(),
-        "scores": [score_json(score) for score in evaluation.scores],
-        "notes": [openly(str(note)) for note in evaluation.facts.get("notes") or ()],
+        "findings": [finding.to_json() for finding in subject.findings],
+        "scores": [score_json(score, few) for score in evaluation.scores],
+        "notes": notes(evaluation),
     }
 
 

@@ -54,6 +54,16 @@ def paired_reading(found: Comparison, ratio: Comparison | None) -> Reading:
     return ratio.reading if ratio is not None and decided else found.reading
 
 
+def gap_reading(found: Comparison | None, gap: Comparison | None) -> Reading:
+    """Return the reading of an arm's gap to the ceiling, or the arm's own where the gap has no interval.
+
+    The gap is paired by learner seed and patient, which the intervals of the two arms are not.
+    """
+    if gap is not None and gap.subject.low is not None and gap.reading not in ("not_estimable", "unclear"):
+        return gap.reading
+    return found.reading if found is not None else "not_estimable"
+
+
 def part(found: Comparison | None, role: Role) -> Score | None:
     """Return the row of a comparison that has the role, or None."""
     if found is None:
@@ -92,6 +102,11 @@ def compare(scores: Iterable[Score]) -> list[Comparison]:
         ceiling = ceilings[0] if ceilings else None
         comparisons += [Comparison(row, ceiling, bads) for row in rows if row.role == "subject"]
     return comparisons
+
+
+def whole_set(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return the comparisons that are about all images, not about those with one label."""
+    return [c for c in comparisons if not c.subject.label]
 
 
 def select(comparisons: Sequence[Comparison], metric: str, *, arm: str = "", label: str = "") -> list[Comparison]:

@@ -10,12 +10,20 @@ from ..types import Score
 
 SMALLEST_COUNT = 10
 FEW = f"<{SMALLEST_COUNT}"
+ALL_BUT_FEW = f"all but {FEW}"
+IMAGES = "image"  # the arm of scores whose n are images of the compared sets, not images tested on
+_CASES = r"(?:patients?|images?|cases?|samples?|positives?|negatives?|studies|study)"
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 
 def count(value: int, *, real: bool = False) -> str:
     """Return a count as text; of real patients or their images, one below ten is "<10"."""
     return FEW if real and 0 < value < SMALLEST_COUNT else f"{value:,}".replace(",", _THIN_SPACE)
+
+
+def count_text(value: int | str) -> str:
+    """Return a count that `finding_split`, `tens` or `sizes` may have hidden, as it is printed."""
+    return value if isinstance(value, str) else count(value)
 
 
 def split_rows(side: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -55,12 +63,68 @@ def suppressed_counts(side: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def openly(text: str) -> str:
-    """Return a sentence with every "<n> patients" below ten written "<10 patients"."""
-    return re.sub(r"\b([1-9]) (?=(?:\w+ )?patients?\b)", f"{FEW} ", text)
+def openly(text: str, *, images: bool = False) -> str:
+    """Return a sentence with every "<n> patients" below ten written "<10 patients".
+
+    Args:
+        text: The sentence.
+        images: Treat counts of images and cases alike: of one finding they say how few patients have it.
+    """
+    text = re.sub(r"\b([1-9]) (?=(?:\w+ )?patients?\b)", f"{FEW} ", text)
+    return re.sub(rf"\b([1-9]) (?=(?:\w+ ){{0,2}}{_CASES}\b)", f"{FEW} ", text) if images else text
 
 
-def score_json(score: Score) -> dict[str, Any]:
-    """Return a score for report.json; fewer than ten real images are written "<10"."""
-    n_real = FEW if 0 < score.n_real < SMALLEST_COUNT else score.n_real
-    return {**score.to_json(), "n_real": n_real, "reason": openly(score.reason)}
+def score_json(score: Score, findings: Mapping[str, bool] | None = None) -> dict[str, Any]:
+    """Return a score for report.json; fewer than ten real images are written "<10".
+
+    Args:
+        score: The score.
+        findings: See `sizes`.
+    """
+    n_synthetic, n_real = sizes(score, findings or {})
+    reason = openly(score.reason, images=score.label in (findings or {}))
+    return {**score.to_json(), "n_real": n_real, "n_synthetic": n_synthetic, "reason": reason}
+
+
+def sizes(score: Score, findings: Mapping[str, bool]) -> tuple[int | str, int | str]:
+    """Return (n_synthetic, n_real) of a score as they may leave.
+
+    Beside the counts of a whole split, an exact count of the images with one finding gives away how many lack it or
+    have it unstated. So of one finding the numbers are rounded down to tens.
+
+    Args:
+        score: The score.
+        findings: Finding -> whether so few held-out patients have it that its images must not be counted.
+    """
+    few = 0 < score.n_real < SMALLEST_COUNT
+    if score.label not in findings:
+        return score.n_synthetic, FEW if few else score.n_real
+    of_finding = score.arm == IMAGES
+    n_synthetic = tens(score.n_synthetic) if of_finding else score.n_synthetic
+    return n_synthetic, FEW if of_finding and findings[score.label] else tens(score.n_real)
+
+
+def tens(value: int) -> int | str:
+    """Return a count rounded down to tens, as text: 37 is "30+", 7 is "<10"; 0 stays 0."""
+    if value < SMALLEST_COUNT:
+        return FEW if value else 0
+    return f"{value // SMALLEST_COUNT * SMALLEST_COUNT}+"
+
+
+def finding_split(having: Mapping[str, int], split: Mapping[str, int]) -> dict[str, int | str]:
+    """Return images and patients with one finding in a real split, as they may leave.
+
+    A count is hidden where it is of fewer than ten patients, and where the rest of the split is: subtraction gives
+    that away.
+
+    Args:
+        having: images and patients with the finding.
+        split: images and patients of the whole split.
+    """
+    if split["patients"] < SMALLEST_COUNT or 0 < having["patients"] < SMALLEST_COUNT:
+        return {"images": FEW, "patients": FEW}
+    rest = {key: split[key] - having[key] for key in ("images", "patients")}
+    if 0 < rest["patients"] < SMALLEST_COUNT:
+        return {"images": ALL_BUT_FEW, "patients": ALL_BUT_FEW}
+    images = ALL_BUT_FEW if 0 < rest["images"] < SMALLEST_COUNT else having["images"]
+    return {"images": images, "patients": having["patients"]}

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..pictures import CLASS_COLOURS, contact_sheet, png_bytes
 from ..types import Array
-from . import _text
-from ._read import Evaluation, Pictures, read_pairs
+from . import _label_text, _text
+from ._pictures import Pictures, read_pairs
+from ._read import Evaluation
 
 MAX_EXAMPLES, MAX_PAIRS = 32, 12
 
@@ -25,8 +26,12 @@ def _png_source(images: Array, masks: Array | None) -> str:
     return f"data:image/png;base64,{base64.b64encode(png_bytes(sheet)).decode()}"
 
 
-def examples(evaluation: Evaluation, *, show_real: bool) -> tuple[list[str], str]:
-    """Return pictures of synthetic samples and a remark on those held back; nothing that repeats a real image."""
+def examples(evaluation: Evaluation, *, show_real: bool) -> tuple[list[dict[str, str]], str]:
+    """Return pictures of synthetic samples and a remark on what is held back; nothing that repeats a real image.
+
+    Each has its source, and caption and full list of its findings, both empty where it has none to name. Findings
+    that were copied one for one from patients are left out of a page that may not show real images.
+    """
     if evaluation.synthetic.get("provenance") != "synthetic" and not show_real:
         return [], _text.WITHHELD_CONTROL
     stored = evaluation.examples
@@ -36,8 +41,18 @@ def examples(evaluation: Evaluation, *, show_real: bool) -> tuple[list[str], str
     withheld = int((~kept).sum())
     chosen = np.flatnonzero(kept)[:MAX_EXAMPLES]
     masks = stored.masks
-    tiles = [_png_source(stored.images[[i]], None if masks is None else masks[[i]]) for i in chosen]
-    return tiles, _text.withheld_copies(withheld) if withheld else ""
+    told = stored.findings if show_real or evaluation.label_rule != "exact" else None
+    tiles = [
+        {
+            "source": _png_source(stored.images[[i]], None if masks is None else masks[[i]]),
+            "caption": _label_text.caption(told[i]) if told else "",
+            "findings": ", ".join(told[i]) if told else "",
+        }
+        for i in chosen
+    ]
+    notes = [_text.withheld_copies(withheld)] if withheld else []
+    notes += [_label_text.WITHHELD_LABELS] if stored.findings and not told else []
+    return tiles, " ".join(notes)
 
 
 def _flagged(evaluation: Evaluation, stored: Pictures) -> Array:

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..types import Array, Role, Score
 from ._compare import Comparison, bounds, usable
-from ._text import MINUS, space, term
+from ._glossary import term
+from ._numbers import MINUS, space
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +94,15 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_axisbelow(True)
 
 
-def forest(comparisons: Sequence[Comparison], labels: Sequence[str], *, axis: str, roles: Mapping[Role, str]) -> str:
+def forest(
+    comparisons: Sequence[Comparison],
+    labels: Sequence[str],
+    *,
+    axis: str,
+    roles: Mapping[Role, str],
+    row: float = 0.62,
+    mark: float | None = None,
+) -> str:
     """Return a forest plot: for each comparison the subject, its ceiling and its bad case with 95 % intervals.
 
     Args:
@@ -101,9 +110,13 @@ def forest(comparisons: Sequence[Comparison], labels: Sequence[str], *, axis: st
         labels: What each row is called.
         axis: What the horizontal axis shows.
         roles: Role -> what it stands for here.
+        row: Height of a row in inches.
+        mark: Where a dashed line is drawn, e.g. at chance.
     """
     with _styled():
-        figure, axes = _figure(0.95 + 0.62 * len(comparisons))
+        figure, axes = _figure(0.95 + row * len(comparisons))
+        if mark is not None:
+            axes.axvline(mark, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         for y, found in enumerate(comparisons):
             trio = (("ceiling", found.ceiling, -0.22), ("subject", found.subject, 0.0), ("bad", found.bad, 0.22))
             for role, score, shift in trio:

@@ -1,59 +1,92 @@
-"""The few numbers of the first page, and whether the controls were called out as they should."""
+"""The few numbers of the first page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from ..types import Score
-from ._compare import Comparison, Reading, bounds, paired_reading, part, select, usable, worse
+from ._compare import Comparison, Reading, bounds, gap_reading, paired_reading, part, select, usable, whole_set, worse
 from ._counts import score_json
-from ._read import Evaluation
+from ._label_text import MEAN
 
 DISTANCES = ("kid", "fid", "frechet")  # in the order in which they speak for realism; KID is unbiased at small n
 UTILITY, RATIO, COPIES, TASK_SPACE = "dice_volume", "dice_ratio", "copies", "task"
-
-# Generators whose right answer is known: (audit, must it be called out).
-EXPECTATIONS: dict[str, tuple[tuple[str, bool], ...]] = {
-    "copycat": (("copies", True),),
-    "memoriser": (("copies", True),),
-    "gaussian": (("realism", True), ("utility", True)),
-    "holdout": (("copies", False),),
-}
+AUCS, GAP, OVERFIT = ("auc", "auc_mirrored"), "auc_gap", "delta_syn"
+USE, SHOW = "synthetic->real", "real->synthetic"
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The comparisons that answer the three questions; None where nothing was measured."""
+    """The comparisons that answer the questions; None where nothing was measured.
+
+    Attributes:
+        realism: A distance to the real images.
+        utility: Dice of a network trained on the cohort.
+        ratio: Its ratio to that of real images, paired.
+        auc: Mean AUC of a classifier trained on the cohort.
+        gap: Its gap to that of real images, paired.
+        shows: Mean AUC on the cohort of a classifier trained on real images.
+        overfit: AUC of a classifier on what it was trained on, less that on real patients.
+        copies: The share of copies.
+    """
 
     realism: Comparison | None
     utility: Comparison | None
     ratio: Comparison | None
+    auc: Comparison | None
+    gap: Comparison | None
+    shows: Comparison | None
+    overfit: Comparison | None
     copies: Comparison | None
 
     @property
     def utility_reading(self) -> Reading:
-        """Return what can be concluded about usefulness, from the paired ratio where that tells more."""
+        """Return what can be concluded from Dice, from the paired ratio where that tells more."""
         return paired_reading(self.utility, self.ratio) if self.utility else "not_estimable"
+
+    @property
+    def auc_reading(self) -> Reading:
+        """Return what can be concluded from AUC: the paired gap decides."""
+        return gap_reading(self.auc, self.gap)
+
+    @property
+    def overfit_reading(self) -> Reading:
+        """Return what can be concluded about label overfitting; an excess over the ceiling needs no bad case."""
+        return excess_reading(self.overfit)
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers by the names that other programs read."""
         return {
-            "realism": _number(part(self.realism, "subject")),
-            "realism_ceiling": _number(part(self.realism, "ceiling")),
-            "realism_bad": _number(part(self.realism, "bad")),
+            **_trio("realism", self.realism),
             "realism_reading": self.realism.reading if self.realism else "not_estimable",
             "synthetic_on_real": _number(part(self.utility, "subject")),
             "real_on_real": _number(part(self.utility, "ceiling")),
             "bad_on_real": _number(part(self.utility, "bad")),
             "utility_reading": self.utility_reading,
             "ratio": _number(part(self.ratio, "subject")),
-            "copies": _number(part(self.copies, "subject")),
-            "copies_ceiling": _number(part(self.copies, "ceiling")),
-            "copies_bad": _number(part(self.copies, "bad")),
+            "auc_synthetic_on_real": _number(part(self.auc, "subject")),
+            "auc_real_on_real": _number(part(self.auc, "ceiling")),
+            "auc_bad_on_real": _number(part(self.auc, "bad")),
+            "auc_reading": self.auc_reading,
+            "auc_gap": _number(part(self.gap, "subject")),
+            "auc_gap_bad": _number(part(self.gap, "bad")),
+            **_trio("auc_real_on_synthetic", self.shows),
+            "auc_real_on_synthetic_reading": self.shows.reading if self.shows else "not_estimable",
+            **_trio("delta_syn", self.overfit),
+            "delta_syn_reading": self.overfit_reading,
+            **_trio("copies", self.copies),
             "copies_reading": self.copies.reading if self.copies else "not_estimable",
         }
+
+
+def _trio(name: str, found: Comparison | None) -> dict[str, Any]:
+    return {
+        name: _number(part(found, "subject")),
+        f"{name}_ceiling": _number(part(found, "ceiling")),
+        f"{name}_bad": _number(part(found, "bad")),
+    }
 
 
 def _number(score: Score | None) -> dict[str, Any] | None:
@@ -71,19 +104,39 @@ def headline(comparisons: Sequence[Comparison]) -> Headline:
     Realism: the first distance, in a space that was not trained on these images if there is one. Copies: the space
     with the largest excess over the held-out patients, because a copy found in any space is a copy.
     """
+    overall = whole_set(comparisons)
     return Headline(
-        realism=_first([c for name in DISTANCES for c in _unseen_spaces_first(select(comparisons, name))]),
-        utility=_first(select(comparisons, UTILITY, arm="synthetic->real", label="mean")),
-        ratio=_first(select(comparisons, RATIO)),
+        realism=first([c for name in DISTANCES for c in unseen_spaces_first(select(overall, name))]),
+        utility=first(select(comparisons, UTILITY, arm=USE, label=MEAN)),
+        ratio=first(select(comparisons, RATIO)),
+        auc=first(aucs(comparisons, USE, MEAN)),
+        gap=first(select(comparisons, GAP, label=MEAN)),
+        shows=first(aucs(comparisons, SHOW, MEAN)),
+        overfit=first(select(comparisons, OVERFIT, label=MEAN)),
         copies=_worst_excess(select(comparisons, COPIES)),
     )
 
 
-def _unseen_spaces_first(found: Sequence[Comparison]) -> list[Comparison]:
+def aucs(comparisons: Sequence[Comparison], arm: str, label: str) -> list[Comparison]:
+    """Return the comparisons of AUC, plain or mirrored, of one arm and label."""
+    return [c for name in AUCS for c in select(comparisons, name, arm=arm, label=label)]
+
+
+def excess_reading(found: Comparison | None) -> Reading:
+    """Return a reading in which an excess over the ceiling stands, also where the bad case shows none."""
+    if found is None:
+        return "not_estimable"
+    blind = found.reading == "blind" and found.ceiling is not None
+    return "between" if blind and worse(found.subject, found.ceiling) else found.reading  # type: ignore[arg-type]
+
+
+def unseen_spaces_first(found: Sequence[Comparison]) -> list[Comparison]:
+    """Return comparisons with those in the space of a task, which learnt from these images, last."""
     return sorted(found, key=lambda c: c.subject.extractor.startswith(TASK_SPACE))
 
 
-def _first(found: Sequence[Comparison]) -> Comparison | None:
+def first(found: Sequence[Comparison]) -> Comparison | None:
+    """Return the first comparison that tells ceiling from bad case, else that has a value, else any, else None."""
     estimable = [c for c in found if usable(c.subject)]
     telling = [c for c in estimable if c.reading != "blind"]
     return next(iter([*telling, *estimable, *found]), None)
@@ -92,103 +145,10 @@ def _first(found: Sequence[Comparison]) -> Comparison | None:
 def _worst_excess(found: Sequence[Comparison]) -> Comparison | None:
     measured = [c for c in found if usable(c.subject) and usable(c.ceiling)]
     measured = [c for c in measured if c.reading != "blind"] or measured
-    return max(measured, key=lambda c: _excess(c.subject, c.ceiling), default=_first(found))
+    return max(measured, key=lambda c: excess(c.subject, c.ceiling), default=first(found))
 
 
-def _excess(score: Score, ceiling: Score | None) -> float:
+def excess(score: Score, ceiling: Score | None) -> float:
+    """Return how far a score where lower is better lies above its ceiling, interval from interval."""
     assert ceiling is not None
     return bounds(score)[0] - bounds(ceiling)[1]
-
-
-@dataclass(frozen=True)
-class Control:
-    """One control in one audit.
-
-    Attributes:
-        name: The control, e.g. "copycat".
-        evaluation: The cohort in whose evaluation it was scored.
-        audit: "copies", "realism" or "utility".
-        expected: Whether the audit should call it out.
-        called_out: Whether its interval lies beyond the threshold; None when it could not be estimated.
-        value: Its score.
-        threshold: The bound of the ceiling's interval that it has to pass to be called out.
-    """
-
-    name: str
-    evaluation: str
-    audit: Literal["copies", "realism", "utility"]
-    metric: str
-    extractor: str
-    expected: bool
-    called_out: bool | None
-    value: float | None
-    low: float | None
-    high: float | None
-    threshold: float | None
-
-    @property
-    def as_expected(self) -> bool:
-        """Return whether the audit answered correctly; an answer that could not be had is not correct."""
-        return self.called_out is self.expected
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the control as JSON-ready types."""
-        return {**asdict(self), "as_expected": self.as_expected}
-
-
-def controls(evaluation: Evaluation, comparisons: Sequence[Comparison], *, name: str) -> list[Control]:
-    """Return every control in an EVAL: the built-in bad cases, and the cohort itself where it is a control.
-
-    Args:
-        evaluation: The EVAL.
-        comparisons: Its scores, compared.
-        name: What the EVAL is called in the report.
-    """
-    found = []
-    if evaluation.is_control:
-        for audit, expected in EXPECTATIONS.get(evaluation.generator, ()):
-            found += _control(name, comparisons, audit, expected, own=evaluation.generator)
-    else:
-        for audit in ("copies", "realism", "utility"):
-            found += _control(name, comparisons, audit, expected=True, own="")
-    return found
-
-
-def _control(
-    evaluation: str, comparisons: Sequence[Comparison], audit: str, expected: bool, *, own: str
-) -> list[Control]:
-    """Return the verdict of one audit on the built-in bad case or, where `own` names it, on the cohort itself."""
-    shown = headline(comparisons)
-    candidates = {
-        "copies": select(comparisons, COPIES),
-        "realism": [shown.realism] if shown.realism else [],
-        "utility": [shown.utility] if shown.utility else [],
-    }[audit]
-    pairs = [(c.subject if own else c.bad, c.ceiling) for c in candidates]
-    scored = [(score, ceiling) for score, ceiling in pairs if score is not None]
-    if not scored:
-        return []
-    # A copy found in any space is a copy, so the space that shows most speaks for the control.
-    measured = [(s, c) for s, c in scored if usable(s) and usable(c)]
-    score, ceiling = max(measured, key=lambda pair: _excess(*pair)) if measured else scored[0]
-    known = bool(measured)
-    return [
-        Control(
-            name=own or score.subject,
-            evaluation=evaluation,
-            audit=audit,  # type: ignore[arg-type]
-            metric=score.metric,
-            extractor=score.extractor,
-            expected=expected,
-            called_out=worse(score, ceiling) if known and ceiling is not None else None,
-            value=score.value,
-            low=score.low,
-            high=score.high,
-            threshold=_threshold(ceiling) if known and ceiling is not None else None,
-        )
-    ]
-
-
-def _threshold(ceiling: Score) -> float:
-    low, high = bounds(ceiling)
-    return low if ceiling.better == "higher" else high

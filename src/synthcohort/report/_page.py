@@ -6,14 +6,20 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import _figures, _sentences, _text
-from ._compare import Comparison, bounds, part, select, usable
+from . import _label_text, _sentences, _text
+from ._answers import answers
+from ._compare import usable
+from ._controls import Control
 from ._counts import openly, split_rows
 from ._embed import examples, legend, pairs, svg_source
-from ._headline import DISTANCES, Control
+from ._finding_table import finding_section
+from ._findings import few_held_out
+from ._glossary import Term, term
+from ._numbers import number
+from ._overview import overview, overview_figures
 from ._read import Evaluation
 from ._subject import Subject
-from ._table import cell, facts_of, score_groups
+from ._table import facts_of, score_groups
 
 MARKER = "synthcohort report"
 
@@ -24,28 +30,36 @@ def page(found: Sequence[Subject], *, show_real: bool) -> dict[str, Any]:
     real_cohorts = sorted({str(s.evaluation.real["name"]) for s in found})
     return {
         "text": _text,
+        "label_text": _label_text,
         "title": _text.headline_of([s.name for s in found], real_cohorts),
         "common_facts": _common_facts(found),
         "show_real": show_real,
         "sections": [_section(s, show_real=show_real) for s in found],
-        "overview": [_overview_row(s) for s in found],
-        "overview_figure": _overview_figure(found),
+        "overview": overview(found),
+        "overview_figures": [{**each, "source": svg_source(each["svg"])} for each in overview_figures(found)],
+        "exact_labels": [s.name for s in found if s.evaluation.label_rule == "exact"],
         "real_cohorts": real_cohorts,
         "controls": [_control_row(c) for s in found for c in s.controls],
         "failed": [_control_row(c) for c in failed],
         "failed_title": _sentences.failed_title(failed),
         "also_missing": _also_missing(found),
-        "missing": _text.not_measured(measured(found), runs_of_each(found)),
+        "missing": _text.not_measured(measured(found), runs_of_each(found), labelled=labelled(found)),
+        "caveats": _text.caveats(labelled=labelled(found)),
+        "intervals": _text.intervals({c.subject.metric for s in found for c in s.comparisons}),
         "marker": MARKER,
-        "measures": _column_measures(found),
         "terms": _terms(found),
         "versions": sorted({(k, v) for s in found for score in s.evaluation.scores for k, v in score.versions.items()}),
     }
 
 
-def _terms(found: Sequence[Subject]) -> list[_text.Term]:
+def labelled(found: Sequence[Subject]) -> bool:
+    """Return whether some cohort has findings."""
+    return any(s.findings for s in found)
+
+
+def _terms(found: Sequence[Subject]) -> list[Term]:
     metrics = dict.fromkeys(c.subject.metric for s in found for c in s.comparisons)
-    return [_text.term(metric) for metric in metrics]
+    return [term(metric) for metric in metrics]
 
 
 def _common_facts(found: Sequence[Subject]) -> list[tuple[str, str]]:
@@ -65,12 +79,6 @@ def measured(found: Sequence[Subject]) -> set[str]:
     return {c.subject.metric for s in found for c in s.comparisons if usable(c.subject)}
 
 
-def _column_measures(found: Sequence[Subject]) -> list[str]:
-    """Return what the columns of the comparison show, each measure once."""
-    shown = [(c, c.subject) for s in found for c in (s.headline.realism, s.headline.utility, s.headline.copies) if c]
-    return list(dict.fromkeys(_text.measure(subject) for _, subject in shown))
-
-
 def runs_of_each(found: Sequence[Subject]) -> int:
     """Return how many evaluations there are of the generator that has fewest; controls do not count."""
     names = [s.evaluation.generator for s in found if not s.evaluation.is_control]
@@ -88,103 +96,24 @@ def _section(subject: Subject, *, show_real: bool) -> dict[str, Any]:
         "facts": facts_of(evaluation),
         "real_splits": split_rows(evaluation.real),
         "synthetic_splits": split_rows(evaluation.synthetic),
-        "answers": _answers(subject),
-        "groups": score_groups(subject.comparisons),
+        "answers": answers(subject),
+        "findings": finding_section(subject),
+        "groups": score_groups(subject.comparisons, few_held_out(evaluation)),
         "figures": {name: svg_source(svg) for name, svg in subject.figures.items()},
         "examples": pictures,
         "examples_note": note,
         "legend": legend(evaluation.mask_classes),
         "pairs": pairs(evaluation) if show_real else [],
-        "notes": [openly(str(note)) for note in evaluation.facts.get("notes") or ()],
+        "notes": notes(evaluation),
         "provenance": _provenance(evaluation),
         "commands": _commands(evaluation),
     }
 
 
-def _answers(subject: Subject) -> list[dict[str, Any]]:
-    shown = subject.headline
-    distances = [c for name in DISTANCES for c in select(subject.comparisons, name)]
-    said = {
-        "realism": (shown.realism, _sentences.say_realism(shown.realism, distances)),
-        "utility": (shown.utility, _sentences.say_utility(shown.utility, shown.ratio)),
-        "copies": (shown.copies, _sentences.say_copies(shown.copies)),
-    }
-    return [
-        {"question": _text.QUESTIONS[key], "said": sentence, "key": key, **_numbers(found)}
-        for key, (found, sentence) in said.items()
-    ]
-
-
-def _numbers(found: Comparison | None) -> dict[str, Any]:
-    if found is None:
-        return {"trio": []}
-    subject = found.subject
-    return {
-        "measure": _text.measure(subject),
-        "trio": [{"role": role, "name": name, **cell(part(found, role))} for role, name in _text.ROLES.items()],
-        "n": _text.sample_sizes(subject),
-        "strip": _strip(found),
-    }
-
-
-def _strip(found: Comparison) -> list[dict[str, Any]]:
-    """Return where ceiling, bad case and subject lie on one line, in per cent from the left."""
-    trio = [(role, s) for role, s in (("ceiling", found.ceiling), ("bad", found.bad), ("subject", found.subject)) if s]
-    shown = [(role, score) for role, score in trio if usable(score)]
-    if len(shown) < 2:
-        return []
-    ends = [end for _, score in shown for end in bounds(score)]
-    low, span = min(ends), max(ends) - min(ends)
-    if span == 0:
-        return []
-
-    def place(value: float) -> float:
-        return round(3 + 94 * (value - low) / span, 2)
-
-    return [
-        {
-            "role": role,
-            "at": place(float(score.value or 0)),
-            "from": place(bounds(score)[0]),
-            "width": round(place(bounds(score)[1]) - place(bounds(score)[0]), 2),
-        }
-        for role, score in shown
-    ]
-
-
-def _overview_row(subject: Subject) -> dict[str, Any]:
-    shown, evaluation = subject.headline, subject.evaluation
-    keys = ("realism", "utility", "copies")
-    found = (shown.realism, shown.utility, shown.copies)
-    readings = [shown.utility_reading if c is shown.utility else c.reading if c else None for c in found]
-    return {
-        "name": subject.name,
-        "generator": evaluation.generator or "unknown",
-        "slug": subject.slug,
-        "is_control": evaluation.is_control,
-        "cells": [
-            {
-                "question": _text.QUESTIONS[key],
-                "subject": cell(part(c, "subject")),
-                "ceiling": cell(part(c, "ceiling")),
-                "bad": cell(part(c, "bad")),
-                "reading": _text.READINGS[reading] if c and reading else "not measured",
-                "measure": _text.measure(c.subject) if c else "",
-            }
-            for key, c, reading in zip(keys, found, readings, strict=True)
-        ],
-        "ratio": cell(part(shown.ratio, "subject")),
-    }
-
-
-def _overview_figure(found: Sequence[Subject]) -> str:
-    pairs = [(s.headline.utility, s.name) for s in found]
-    shown = [(c, name) for c, name in pairs if c is not None and usable(c.subject)]
-    if len(found) < 2 or not shown:
-        return ""
-    names = [name if len(name) <= 34 else f"{name[:33]}\N{HORIZONTAL ELLIPSIS}" for _, name in shown]
-    svg = _figures.forest([c for c, _ in shown], names, axis=_text.AXES["utility"], roles=_text.UTILITY_ROLES)
-    return svg_source(svg)
+def notes(evaluation: Evaluation) -> list[str]:
+    """Return what the evaluation notes, with small counts hidden."""
+    said = evaluation.facts.get("notes") or ()
+    return [openly(str(note), images=bool(evaluation.findings)) for note in said]
 
 
 def _control_row(control: Control) -> dict[str, Any]:
@@ -195,7 +124,7 @@ def _control_row(control: Control) -> dict[str, Any]:
         "evaluation": control.evaluation,
         "as_expected": control.as_expected,
         "said": _sentences.say_control(control),
-        **{key: _text.number(value, "share" if is_share else "") for key, value in score.items()},
+        **{key: number(value, "share" if is_share else "") for key, value in score.items()},
     }
 
 
@@ -212,7 +141,7 @@ def _provenance(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("Generator run", str(made_by.get("fingerprint", "")) if isinstance(made_by, Mapping) else ""),
         ("Seeds", ", ".join(map(str, seeds))),
         ("Feature spaces", ", ".join(extractors)),
-        ("Seconds", _text.number(evaluation.facts.get("seconds"))),
+        ("Seconds", number(evaluation.facts.get("seconds"))),
     ]
     return [(name, text) for name, text in pairs if text]
 
@@ -222,11 +151,10 @@ def _commands(evaluation: Evaluation) -> list[str]:
     made_by = evaluation.synthetic.get("generator")
     commands = []
     if isinstance(made_by, Mapping) and evaluation.generator:
-        options = made_by.get("options") if isinstance(made_by.get("options"), Mapping) else {}
         words = ["synthcohort", "train", "COHORT", "--generator", evaluation.generator, "--out", "RUN"]
         for key, flag in (("images_seen", "--images-seen"), ("batch", "--batch"), ("seed", "--seed")):
             words += [flag, str(made_by[key])] if key in made_by else []
-        for key, value in sorted((options or {}).items()):
+        for key, value in sorted(evaluation.options.items()):
             words += ["--set", f"{key}={value}"]
         commands += [words, ["synthcohort", "sample", "RUN", "--out", "SYNTHETIC", *_sampled(evaluation)]]
     commands += [
@@ -237,5 +165,7 @@ def _commands(evaluation: Evaluation) -> list[str]:
 
 
 def _sampled(evaluation: Evaluation) -> list[str]:
+    if evaluation.label_rule in ("merged", "exact"):
+        return ["--like", "COHORT", "--labels", evaluation.label_rule]
     total = sum(counts["images"] for counts in (evaluation.synthetic.get("counts") or {}).values())
     return ["--n", str(total)] if total else []

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..errors import NotAnEvaluation
-from ..types import Array, Score
+from ..types import Score
+from ._pictures import REMAKE, Pictures, read_pictures
 
-_REMAKE = "Make one with `synthcohort evaluate`"
 _SCORE_FIELDS = tuple(field.name for field in fields(Score))
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Images to show.
-
-    Attributes:
-        images: (n, C, H, W) as stored.
-        masks: (n, H, W) uint8, or None.
-        value_range: (low, high) of the stored pixels.
-        sample_ids: (n,) text, or None where the file does not say.
-    """
-
-    images: Array
-    masks: Array | None
-    value_range: tuple[float, float]
-    sample_ids: Array | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +63,13 @@ class Evaluation:
         return made_by.get("seed") if isinstance(made_by, Mapping) else None
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """Return the options of the generator that made the scored cohort."""
+        made_by = self.synthetic.get("generator")
+        options = made_by.get("options") if isinstance(made_by, Mapping) else None
+        return options if isinstance(options, Mapping) else {}
+
+    @property
     def is_control(self) -> bool:
         """Return whether the scored cohort is a control, whose right answer is known."""
         return self.synthetic.get("provenance") == "control"
@@ -90,6 +78,24 @@ class Evaluation:
     def mask_classes(self) -> tuple[str, ...]:
         """Return the mask classes, background first."""
         return tuple(self.facts.get("mask_classes") or ())
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Return the findings that were scored."""
+        return tuple(self.facts.get("labels") or ())
+
+    @property
+    def label_rule(self) -> str:
+        """Return how the labels of the scored cohort were chosen: "exact", "merged" or "drawn"; "" when unknown."""
+        history = self.synthetic.get("history") or ()
+        step = history[-1] if history and isinstance(history[-1], Mapping) else {}
+        labels = step.get("labels")
+        return str(labels.get("rule", "")) if isinstance(labels, Mapping) else ""
+
+    def having(self, side: str) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+        """Return finding -> split -> images, of the real side also patients, with the finding."""
+        counts = (self.facts.get("label_counts") or {}).get(side)
+        return counts or {}
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -106,22 +112,8 @@ def read_evaluation(folder: Path) -> Evaluation:
         samples=_read_samples(folder / "samples.parquet"),
         training=_read_rows(folder / "training.jsonl"),
         task_curves=_read_rows(folder / "task_curves.jsonl"),
-        examples=_read_pictures(folder / "examples.npz", "images", "masks"),
+        examples=read_pictures(folder / "examples.npz", "images", "masks"),
     )
-
-
-def read_pairs(folder: Path) -> tuple[Pictures, Pictures] | None:
-    """Return synthetic images and the real training images nearest to them, or None when there are none.
-
-    Only for a report that may show real images.
-
-    Raises:
-        NotAnEvaluation: The file is damaged.
-    """
-    path = folder / "pairs" / "pairs.npz"
-    synthetic = _read_pictures(path, "synthetic", "synthetic_masks")
-    nearest = _read_pictures(path, "nearest", "nearest_masks")
-    return None if synthetic is None or nearest is None else (synthetic, nearest)
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
@@ -130,11 +122,15 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         for side in ("real", "synthetic"):
             if not isinstance(facts[side]["name"], str) or not _is_counts(facts[side].get("counts") or {}):
                 raise TypeError
-        for name, kind in (("notes", list), ("mask_classes", list), ("dice_volume_by_seed", dict)):
+        for name, kind in (("notes", list), ("mask_classes", list), ("labels", list), ("utility_by_seed", dict)):
             if not isinstance(facts.get(name) or kind(), kind):
                 raise TypeError
+        if not _is_label_counts(facts.get("label_counts") or {}):
+            raise TypeError
+        if not isinstance(facts["synthetic"].get("history") or [], list):
+            raise TypeError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise NotAnEvaluation("An EVAL is a folder with an eval.json", str(folder), _REMAKE) from error
+        raise NotAnEvaluation("An EVAL is a folder with an eval.json", str(folder), REMAKE) from error
     return facts
 
 
@@ -153,6 +149,18 @@ def _is_counts(value: Any) -> bool:
     return all(isinstance(split, dict) and all(isinstance(n, int) for n in split.values()) for split in splits)
 
 
+def _is_label_counts(value: Any) -> bool:
+    """Return whether a value is the label_counts of eval.json: side -> finding -> counts."""
+    needed = {"real": {"images", "patients"}, "synthetic": {"images"}}
+    return isinstance(value, dict) and all(
+        side in needed
+        and isinstance(findings, dict)
+        and all(_is_counts(splits) for splits in findings.values())
+        and all(needed[side] <= set(counts) for splits in findings.values() for counts in splits.values())
+        for side, findings in value.items()
+    )
+
+
 def _read_scores(path: Path) -> tuple[Score, ...]:
     rows = _read_rows(path, required=True)
     try:
@@ -160,9 +168,9 @@ def _read_scores(path: Path) -> tuple[Score, ...]:
         for score in scores:
             _check_score(score)
     except (KeyError, TypeError, ValueError) as error:
-        raise NotAnEvaluation("A line of scores.jsonl is one whole score", f"{path}: {error}", _REMAKE) from error
+        raise NotAnEvaluation("A line of scores.jsonl is one whole score", f"{path}: {error}", REMAKE) from error
     if not scores:
-        raise NotAnEvaluation("An EVAL has scores", f"{path} has none", _REMAKE)
+        raise NotAnEvaluation("An EVAL has scores", f"{path} has none", REMAKE)
     return scores
 
 
@@ -184,7 +192,7 @@ def _read_rows(path: Path, *, required: bool = False) -> tuple[dict[str, Any], .
         if not all(isinstance(row, dict) for row in rows):
             raise TypeError
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise NotAnEvaluation(f"{path.name} holds one JSON object a line", str(path), _REMAKE) from error
+        raise NotAnEvaluation(f"{path.name} holds one JSON object a line", str(path), REMAKE) from error
     return rows
 
 
@@ -194,27 +202,4 @@ def _read_samples(path: Path) -> pd.DataFrame | None:
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from both
-        raise NotAnEvaluation("samples.parquet must be readable", str(path), _REMAKE) from error
-
-
-def _read_pictures(path: Path, images: str, masks: str) -> Pictures | None:
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            low, high = (float(bound) for bound in file["value_range"])
-            found = Pictures(
-                images=file[images],
-                masks=file[masks] if masks in file and file[masks].size else None,
-                value_range=(low, high),
-                sample_ids=file.get("sample_id"),
-            )
-        if (
-            found.images.dtype.kind != "u"
-            or found.images.ndim != 4
-            or (found.masks is not None and found.masks.shape[0] != len(found.images))
-        ):
-            raise ValueError(f"images {found.images.shape}")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise NotAnEvaluation(f"{path.name} holds images and their value_range", str(path), _REMAKE) from error
-    return found
+        raise NotAnEvaluation("samples.parquet must be readable", str(path), REMAKE) from error

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from ..types import Score
 from ._compare import Comparison, bounds, paired_reading, usable
-from ._headline import Control
-from ._text import NARROW, number, space, term
+from ._controls import Control
+from ._glossary import term
+from ._headline import GAP
+from ._numbers import NARROW, number, space
 
 
 def say_realism(found: Comparison | None, others: Sequence[Comparison]) -> str:
@@ -137,11 +139,20 @@ def failed_title(failed: Sequence[Control]) -> str:
 
 def say_control(control: Control) -> str:
     """Return one sentence on whether the audit answered a known case correctly."""
-    audit = {"copies": "the search for copies", "realism": "the distances", "utility": "the task"}[control.audit]
+    audit = "the AUC gap" if control.metric == GAP else _AUDITS[control.audit]
     if control.called_out is None:
         return f"{audit} could not be estimated for it, so the audit is unproven here."
     if control.as_expected:
         return f"{'called out' if control.expected else 'left alone'} by {audit}, as it should be."
     if control.expected:
         return f"NOT called out by {audit}. The audit failed on a case whose answer is known: do not rely on it here."
-    return f"called out by {audit} although it holds no copies. The audit raises false alarms: do not rely on it here."
+    truth = "its labels are true" if control.audit == "labels" else "it holds no copies"
+    return f"called out by {audit} although {truth}. The audit raises false alarms: do not rely on it here."
+
+
+_AUDITS = {
+    "copies": "the search for copies",
+    "realism": "the distances",
+    "utility": "the task",
+    "labels": "the search for the asked findings",
+}

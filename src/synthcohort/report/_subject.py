@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..types import Array
-from . import _figures, _text
-from ._compare import Comparison, compare, select, usable
-from ._headline import COPIES, DISTANCES, UTILITY, Control, Headline, controls, headline
+from . import _figures, _label_text, _text
+from ._compare import Comparison, compare, select, usable, whole_set
+from ._controls import Control, controls
+from ._findings import CHANCE, Finding, findings, mean_of
+from ._headline import COPIES, DISTANCES, UTILITY, Headline, headline
+from ._numbers import space
 from ._read import Evaluation
 
 _FIDELITY = (*DISTANCES, "precision", "recall", "density", "coverage")
@@ -27,6 +30,7 @@ class Subject:
     Attributes:
         name: Its name in the page, unique in the report.
         slug: Its name in file names and anchors, unique in the report.
+        findings: What was measured of each finding.
         figures: Figure name -> SVG text.
     """
 
@@ -36,6 +40,7 @@ class Subject:
     comparisons: Sequence[Comparison]
     headline: Headline
     controls: Sequence[Control]
+    findings: Sequence[Finding]
     figures: Mapping[str, str]
 
 
@@ -45,6 +50,7 @@ def subjects(evaluations: Sequence[Evaluation]) -> list[Subject]:
     for evaluation, name in zip(evaluations, _names(evaluations), strict=True):
         slug = _slug(name, taken)
         comparisons = compare(evaluation.scores)
+        of_each = findings(evaluation, comparisons)
         found.append(
             Subject(
                 evaluation=evaluation,
@@ -53,7 +59,8 @@ def subjects(evaluations: Sequence[Evaluation]) -> list[Subject]:
                 comparisons=comparisons,
                 headline=headline(comparisons),
                 controls=controls(evaluation, comparisons, name=name),
-                figures=_draw(evaluation, comparisons),
+                findings=of_each,
+                figures=_draw(evaluation, comparisons, of_each),
             )
         )
     return found
@@ -81,19 +88,21 @@ def _slug(name: str, taken: set[str]) -> str:
     return slug
 
 
-def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> dict[str, str]:
+def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison], of_each: Sequence[Finding]) -> dict[str, str]:
     figures = {}
+    if forest := _by_finding([*of_each, mean_of(comparisons)] if of_each else []):
+        figures["findings"] = forest
     utility = [c for c in select(comparisons, UTILITY, arm="synthetic->real") if usable(c.subject)]
     if utility:
         labels = [c.subject.label or "mean" for c in utility]
         figures["utility"] = _figures.forest(utility, labels, axis=_text.AXES["utility"], roles=_text.UTILITY_ROLES)
-    fidelity = [c for name in _FIDELITY for c in select(comparisons, name)]
+    fidelity = [c for name in _FIDELITY for c in select(whole_set(comparisons), name)]
     distances = [c for c in fidelity if c.reading in ("within", "beyond", "between", "bad")]
     if distances:
         figures["fidelity"] = _figures.fidelity(distances, roles=_text.ROLES)
     shares = [c for c in select(comparisons, COPIES) if usable(c.subject)]
     if shares:
-        spaces = [_text.space(c.subject.extractor) or "pixels" for c in shares]
+        spaces = [space(c.subject.extractor) or "pixels" for c in shares]
         figures["copies"] = _figures.forest(shares, spaces, axis=_text.AXES["copies"], roles=_text.COPIES_ROLES)
     if nearest := _similarities(evaluation):
         figures["similarity"] = _figures.similarities(nearest, evaluation.facts.get("copy_thresholds") or {})
@@ -102,6 +111,16 @@ def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> dict[str
     if fits := _fits(evaluation.task_curves):
         figures["task"] = _figures.curves(fits, axis=_text.AXES["task"])
     return figures
+
+
+def _by_finding(of_each: Sequence[Finding]) -> str:
+    shown = [(each.auc, each.name) for each in of_each if each.auc is not None and usable(each.auc.subject)]
+    if not shown:
+        return ""
+    names = [_text.shortened(_label_text.display(name)) for _, name in shown]
+    return _figures.forest(
+        [c for c, _ in shown], names, axis=_label_text.AXIS, roles=_label_text.ROLES, row=0.44, mark=CHANCE
+    )
 
 
 def _similarities(evaluation: Evaluation) -> dict[str, Array]:
@@ -122,13 +141,13 @@ def _losses(rows: Sequence[Mapping[str, Any]]) -> list[_Curve]:
 
 
 def _fits(rows: Sequence[Mapping[str, Any]]) -> list[_Curve]:
-    curves: dict[tuple[str, str], _Curve] = {}
+    curves: dict[tuple[str, ...], _Curve] = {}
+    several = len({row.get("task") for row in rows}) > 1
     for row in rows:
         if row.get("val_loss") is not None and "images_seen" in row:
-            arm, seed = str(row.get("arm", "")), str(row.get("seed", ""))
-            _extend(
-                curves.setdefault((arm, seed), (_text.trained_on(arm), [], [])), row["images_seen"], row["val_loss"]
-            )
+            task, arm, seed = (str(row.get(key, "")) for key in ("task", "arm", "seed"))
+            name = f"{task}: {_text.trained_on(arm)}" if several else _text.trained_on(arm)
+            _extend(curves.setdefault((task, arm, seed), (name, [], [])), row["images_seen"], row["val_loss"])
     return list(curves.values())
 
 

@@ -1,100 +1,14 @@
-"""The fixed texts of the report card, and how numbers are written. Sentences with numbers are in _sentences.py."""
+"""The fixed texts of the report card. Sentences with numbers are in _sentences.py and _label_sentences.py."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 from ..types import Role, Score
+from . import _label_text
 from ._compare import Reading
-from ._counts import count
-
-MINUS, NARROW = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
-_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
-
-
-@dataclass(frozen=True)
-class Term:
-    """A metric in plain words: its title, what it says, and where its end of the scale is."""
-
-    title: str
-    meaning: str
-    scale: str
-
-
-GLOSSARY = {
-    "frechet": Term(
-        "Fréchet distance",
-        "Distance between the clouds of real and synthetic images in a feature space, when each cloud is summed up by"
-        " its mean and covariance.",
-        "0 is identical; it grows as fewer images are compared, so read it only beside its ceiling at the same n.",
-    ),
-    "fid": Term(
-        "FID",
-        "The Fréchet distance in the features of the 2015 Inception network.",
-        "0 is identical; it grows as fewer images are compared.",
-    ),
-    "kid": Term(
-        "Kernel distance (KID)",
-        "Squared distance between real and synthetic images in a feature space, by a cubic kernel; its expected value"
-        " does not depend on how many images are compared.",
-        "0 is identical; slightly negative values are chance. Its size depends on the space: compare within one only.",
-    ),
-    "precision": Term(
-        "Precision",
-        "Share of synthetic images that lie in the neighbourhood of some real image.",
-        "0 to 1, higher is better; copies of the training images also score high.",
-    ),
-    "recall": Term(
-        "Recall",
-        "Share of real images that lie in the neighbourhood of some synthetic image: what is missing lowers it.",
-        "0 to 1, higher is better.",
-    ),
-    "density": Term(
-        "Density",
-        "How many real neighbourhoods a synthetic image falls in, on average, relative to expectation.",
-        "About 1 when the sets agree; can exceed 1.",
-    ),
-    "coverage": Term(
-        "Coverage",
-        "Share of real images that have a synthetic image in their neighbourhood: what is missing lowers it.",
-        "0 to 1, higher is better.",
-    ),
-    "dice_volume": Term(
-        "Dice, per volume",
-        "Overlap of predicted and true structure, counted over all slices of a volume, then averaged over volumes.",
-        "0 no overlap, 1 perfect.",
-    ),
-    "dice_slice": Term(
-        "Dice, per slice",
-        "Overlap of predicted and true structure in each slice, then averaged.",
-        "0 no overlap, 1 perfect.",
-    ),
-    "dice_ratio": Term(
-        "Dice ratio",
-        "Dice of the network trained on synthetic images divided by Dice of the one trained on real images, both on"
-        " real test patients.",
-        "1 means equal.",
-    ),
-    "dice_gap": Term(
-        "Dice gap",
-        "Dice of the network trained on real images minus Dice of the one trained on synthetic images, both on real"
-        " test patients.",
-        "0 means equal; positive means synthetic is worse.",
-    ),
-    "copies": Term(
-        "Share of copies",
-        "Share of images that resemble a training image more than real images of different patients resemble each"
-        " other, all but about one in a thousand.",
-        "0 to 100 %, lower is better; read it beside the share among held-out patients.",
-    ),
-    "nearest_similarity_median": Term(
-        "Median similarity",
-        "Similarity of the typical image to the training image nearest to it.",
-        "-1 to 1; neither end is good: too low is unreal, too high is copied.",
-    ),
-}
+from ._glossary import term
+from ._numbers import space
 
 ARMS = {
     "image": "Distances between sets of images",
@@ -102,6 +16,8 @@ ARMS = {
     "real->real": "Trained on real, tested on real images",
     "synthetic->real": "Trained on synthetic, tested on real images",
     "real->synthetic": "Trained on real, tested on synthetic images",
+    "synthetic->synthetic": "Trained on synthetic, tested on other synthetic images",
+    "synthetic->synthetic-real": "Trained on synthetic: AUC on other synthetic images less AUC on real ones",
 }
 ROLES: dict[Role, str] = {"subject": "this cohort", "ceiling": "ceiling", "bad": "bad case"}
 UTILITY_ROLES: dict[Role, str] = {
@@ -125,6 +41,7 @@ QUESTIONS = {
     "realism": "Does it look like the real cohort?",
     "utility": "Is it useful on its own?",
     "copies": "Are there copies of training images?",
+    "labels": "Do the labels hold?",
 }
 
 SCOPE = (
@@ -161,13 +78,15 @@ EXAMPLES_MASKS = "Below each, the same image with the outlines of its mask."
 PAIRS = "Left the synthetic image, right the real training image nearest to it; the closest pairs first."
 NO_PAIRS = "No pairs were stored with this evaluation."
 INTERVALS = (
-    "Intervals are 95\N{NARROW NO-BREAK SPACE}%. Those of Dice redraw learner seeds and test patients, those of"
+    "Intervals are 95\N{NARROW NO-BREAK SPACE}%. Those of {scores} redraw learner seeds and test patients, those of"
     " distances leave out groups of patients: all images of a patient go together. Those of the share of copies are"
     " exact binomial and count images one by one, so the ceiling's is too narrow. None holds the spread between"
     " training runs of the generator. In a distance, ceiling and bad case have as many images as the cohort. No overall"
     " score is formed."
 )
-ALT_OVERVIEW = "Dice of every cohort on real test patients, beside ceiling and bad case; the numbers are in the table."
+ALT_OVERVIEW = (
+    "{score} of every cohort on real test patients, beside ceiling and bad case; the numbers are in the table."
+)
 FOOTER = "Made by synthcohort. report.json beside this page holds the same numbers for programs."
 AXES = {
     "utility": "Dice per volume on real test patients",
@@ -188,8 +107,8 @@ CAPTIONS = {
     "training": "Training of the generator.",
     "task": "Training of the task networks: loss on the validation images of whatever each was trained on; one curve"
     " for each seed.",
-    "overview": "Usefulness of every cohort: Dice on real test patients, with the ceiling and the bad case of each.",
 }
+OVERVIEW = "Usefulness of every cohort: {score} on real test patients, with the ceiling and the bad case of each."
 
 CAVEATS = (
     "The audits bound the attacks that were tried. Stronger attacks, or ones with inside knowledge, may succeed where"
@@ -216,7 +135,7 @@ _UNMEASURED = (
     ("Re-identification", "Whether a network that recognises patients recognises them here.", ("reidentification",)),
     ("A formal privacy guarantee", "No differential privacy was accounted for.", ("epsilon",)),
     ("Copies and near copies", "No comparison with the training images was made.", ("copies",)),
-    ("Usefulness for a task", "No network was trained on the synthetic images.", ("dice_volume", "auc")),
+    ("Usefulness for a task", "No network was trained on the synthetic images.", ("dice_volume", "auc_gap")),
     ("Distance to the real images", "No feature space was used.", ("kid", "frechet", "fid")),
     ("Adding to real data", "Whether real and synthetic images together beat real images alone.", ("mix_gain",)),
     ("Subgroups", "Whether it is worse for some patients: by disease, age, sex, scanner or site.", ("subgroup_gap",)),
@@ -231,15 +150,28 @@ _ONE_RUN = (
 )
 
 
-def term(metric: str) -> Term:
-    """Return a metric in plain words; its own name when it is not in the glossary."""
-    return GLOSSARY.get(metric, Term(metric.replace("_", " "), "A metric of a plug-in; see its documentation.", ""))
+def not_measured(metrics: set[str], runs_of_each: int, *, labelled: bool) -> list[dict[str, str]]:
+    """Return what no score of the report covers, as title and reason.
 
-
-def not_measured(metrics: set[str], runs_of_each: int) -> list[dict[str, str]]:
-    """Return what no score of the report covers, as title and reason."""
-    missing = [{"title": title, "why": why} for title, why, needed in _UNMEASURED if not metrics & set(needed)]
+    Args:
+        metrics: That have a value for some cohort.
+        runs_of_each: Evaluations of the generator that has fewest.
+        labelled: Whether some cohort has findings.
+    """
+    listed = (*_UNMEASURED, *(_label_text.UNMEASURED if labelled else ()))
+    missing = [{"title": title, "why": why} for title, why, needed in listed if not metrics & set(needed)]
     return missing + ([{"title": _ONE_RUN[0], "why": _ONE_RUN[1]}] if runs_of_each < 2 else [])
+
+
+def caveats(*, labelled: bool) -> list[str]:
+    """Return what is to be kept in mind, with findings some more."""
+    return [*CAVEATS, *(_label_text.CAVEATS if labelled else ())]
+
+
+def intervals(metrics: Collection[str]) -> str:
+    """Return how the intervals were made, naming the utility scores that the page has."""
+    names = [name for name, key in (("Dice", "dice"), ("AUC", "auc")) if any(m.startswith(key) for m in metrics)]
+    return INTERVALS.format(scores=" and ".join(names) or "Dice")
 
 
 def headline_of(names: Sequence[str], real_cohorts: Sequence[str]) -> str:
@@ -247,6 +179,11 @@ def headline_of(names: Sequence[str], real_cohorts: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
     return f"{len(names)} cohorts beside {' and '.join(real_cohorts)}"
+
+
+def shortened(name: str, *, most: int = 34) -> str:
+    """Return a name that fits beside a figure."""
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def with_seed(name: str, seed: int) -> str:
@@ -275,45 +212,3 @@ def loss(name: str) -> str:
 def trained_on(arm: str) -> str:
     """Return which images a task network was trained on."""
     return f"trained on {arm.split('->')[0]}" if arm else "task"
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """Return a number as it is printed: shares in per cent, everything else to two decimals or three digits."""
-    if value is None:
-        return "\N{EM DASH}"
-    if unit in ("share", "%"):
-        return _minus(_digits(value * (100 if unit == "share" else 1), 1)) + NARROW + "%"
-    return _minus(_digits(value, 2)) + (f"{NARROW}{unit}" if unit not in ("", "1") else "")
-
-
-def _digits(value: float, decimals: int) -> str:
-    if value == 0 or abs(value) >= 0.1:
-        digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else decimals
-        return f"{value:,.{digits}f}".replace(",", NARROW)
-    if abs(value) >= 1e-4:
-        return f"{value:.2g}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}{NARROW}\N{MULTIPLICATION SIGN}{NARROW}10{str(int(exponent)).translate(_RAISED)}"
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", MINUS)
-
-
-def interval(score: Score | None) -> str:
-    """Return "low to high" of the 95 % interval, or "" when there is none."""
-    if score is None or score.low is None or score.high is None:
-        return ""
-    unit = "" if score.unit in ("share", "%") else score.unit
-    low, high = (number(bound, score.unit if unit == "" else "") for bound in (score.low, score.high))
-    return f"{low} to {high}".replace(f"{NARROW}% to", " to")
-
-
-def sample_sizes(score: Score) -> str:
-    """Return how many images of each side a score rests on."""
-    return f"{count(score.n_synthetic)} / {count(score.n_real, real=True)}"
-
-
-def space(extractor: str) -> str:
-    """Return an extractor's name without the digest of its weights ("task-1f3ab2c4" is "task")."""
-    return re.sub(r"[-@:#][0-9a-f]{4,}$", "", extractor)

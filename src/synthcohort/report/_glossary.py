@@ -1,0 +1,118 @@
+"""Every metric in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """A metric in plain words: its title, what it says, and where its end of the scale is."""
+
+    title: str
+    meaning: str
+    scale: str
+
+
+GLOSSARY = {
+    "frechet": Term(
+        "Fréchet distance",
+        "Distance between the clouds of real and synthetic images in a feature space, when each cloud is summed up by"
+        " its mean and covariance.",
+        "0 is identical; it grows as fewer images are compared, so read it only beside its ceiling at the same n.",
+    ),
+    "fid": Term(
+        "FID",
+        "The Fréchet distance in the features of the 2015 Inception network.",
+        "0 is identical; it grows as fewer images are compared.",
+    ),
+    "kid": Term(
+        "Kernel distance (KID)",
+        "Squared distance between real and synthetic images in a feature space, by a cubic kernel; its expected value"
+        " does not depend on how many images are compared.",
+        "0 is identical; slightly negative values are chance. Its size depends on the space: compare within one only.",
+    ),
+    "precision": Term(
+        "Precision",
+        "Share of synthetic images that lie in the neighbourhood of some real image.",
+        "0 to 1, higher is better; copies of the training images also score high.",
+    ),
+    "recall": Term(
+        "Recall",
+        "Share of real images that lie in the neighbourhood of some synthetic image: what is missing lowers it.",
+        "0 to 1, higher is better.",
+    ),
+    "density": Term(
+        "Density",
+        "How many real neighbourhoods a synthetic image falls in, on average, relative to expectation.",
+        "About 1 when the sets agree; can exceed 1.",
+    ),
+    "coverage": Term(
+        "Coverage",
+        "Share of real images that have a synthetic image in their neighbourhood: what is missing lowers it.",
+        "0 to 1, higher is better.",
+    ),
+    "dice_volume": Term(
+        "Dice, per volume",
+        "Overlap of predicted and true structure, counted over all slices of a volume, then averaged over volumes.",
+        "0 no overlap, 1 perfect.",
+    ),
+    "dice_slice": Term(
+        "Dice, per slice",
+        "Overlap of predicted and true structure in each slice, then averaged.",
+        "0 no overlap, 1 perfect.",
+    ),
+    "dice_ratio": Term(
+        "Dice ratio",
+        "Dice of the network trained on synthetic images divided by Dice of the one trained on real images, both on"
+        " real test patients.",
+        "1 means equal.",
+    ),
+    "dice_gap": Term(
+        "Dice gap",
+        "Dice of the network trained on real images minus Dice of the one trained on synthetic images, both on real"
+        " test patients.",
+        "0 means equal; positive means synthetic is worse.",
+    ),
+    "auc": Term(
+        "AUC",
+        "Probability that a classifier puts an image with the finding above one without it.",
+        "0.5 is chance, 1 perfect; below 0.5 the order is the wrong way round.",
+    ),
+    "auc_mirrored": Term(
+        "Mirrored AUC",
+        "The AUC, with every value below 0.5 replaced by what it lacks to 1: 0.4 becomes 0.6. This flatters: a"
+        " classifier that knows nothing scores above 0.5 on average, and one that has a finding the wrong way round"
+        " looks good. It is here only to compare with released code that did so.",
+        "0.5 to 1; chance lies above 0.5, so read it beside the bad case, and never beside a plain AUC.",
+    ),
+    "auc_gap": Term(
+        "AUC gap",
+        "AUC of the classifier trained on real images minus AUC of the one trained on synthetic images, both on the"
+        " same real test patients, in pairs that share a learner seed.",
+        "0 means nothing is lost; positive means synthetic is worse.",
+    ),
+    "delta_syn": Term(
+        "Label overfitting (\N{GREEK CAPITAL LETTER DELTA}syn)",
+        "AUC of a classifier on other images of the kind it was trained on, minus AUC of the same classifier on real"
+        " test patients. Far above its ceiling, the images carry their label in a way that real images do not.",
+        "Lower is better, about 0 between two sets of real patients; images that carry no label at all score about 0"
+        " too, so read it beside the AUC on real patients.",
+    ),
+    "copies": Term(
+        "Share of copies",
+        "Share of images that resemble a training image more than real images of different patients resemble each"
+        " other, all but about one in a thousand.",
+        "0 to 100 %, lower is better; read it beside the share among held-out patients.",
+    ),
+    "nearest_similarity_median": Term(
+        "Median similarity",
+        "Similarity of the typical image to the training image nearest to it.",
+        "-1 to 1; neither end is good: too low is unreal, too high is copied.",
+    ),
+}
+
+
+def term(metric: str) -> Term:
+    """Return a metric in plain words; its own name when it is not in the glossary."""
+    return GLOSSARY.get(metric, Term(metric.replace("_", " "), "A metric of a plug-in; see its documentation.", ""))
