@@ -35,7 +35,7 @@ def main() -> None:
         "cohort": Cohort(given.demo / "heart").counts(),
         "training": read_run(given.demo / "runs" / subject["generator"])["config"],
         "headline": subject["headline"],
-        "dice_volume_by_seed": subject["dice_volume_by_seed"],
+        "utility_by_seed": subject["utility_by_seed"],
         "controls": content["controls"],
         "device": f"cpu {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "versions": versions(),

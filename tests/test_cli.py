@@ -245,8 +245,9 @@ def test_train_sample_verify_and_a_run_folder_of_another_config(
     assert cli.main(train) == 0
     assert cli.main(train) == 0
     assert "components=2, now 1" in fails(*train[:4], "--set", "components=1", "--out", run)
-    assert cli.main(["sample", run, "--out", out, "--n", "5"]) == 0
-    assert len(Cohort(out)) == 5
+    assert "at least 10 training patients" in fails("sample", run, "--out", out, "--n", "5")
+    assert cli.main(["sample", run, "--out", out, "--like", str(cohort), "--labels", "exact"]) == 0
+    assert len(Cohort(out)) == (Cohort(cohort).samples["split"] != "reference").sum()
     assert "--n or --like" in fails("sample", run, "--out", tmp_path / "x")
     assert not (tmp_path / "x").exists()
     capsys.readouterr()
@@ -280,7 +281,7 @@ def test_describe(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["shape"] == [1, SIZE, SIZE]
     assert found["counts"]["train"] == {"images": 3, "patients": 3}
     # Samples 0, 4, 8 are train; labels run 0, 1, unknown.
-    assert found["findings"]["nodule"]["train"] == {"present": 1, "absent": 1, "unknown": 1}
+    assert found["findings"]["nodule"]["train"] == {"present": 1, "absent": 1, "unknown": 1, "patients": 1}
     assert found["spacing_mm"] == {"y": [1.5, 1.5], "x": [1.25, 1.25]}
     assert found["pixels_sha256"] == Cohort(cohort).pixels_sha256
     assert cli.main(["describe", str(cohort)]) == 0

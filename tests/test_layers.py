@@ -21,7 +21,7 @@ PACKAGE = Path(synthcohort.__file__).parent
 ROWS = (
     ("errors", "types"),
     ("plugins", "runs", "progress", "devices", "layouts", "statistics", "pictures", "_checks"),
-    ("cohort",),
+    ("cohort", "weights"),
     ("nets",),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),
     ("prepare", "train", "describe"),
@@ -30,6 +30,7 @@ ROWS = (
     ("report", "doctor"),
     ("studies",),
     ("demo",),
+    ("_studies_cli",),
     ("cli",),
     ("__main__",),
 )

@@ -26,7 +26,8 @@ from synthcohort.errors import (
     UnknownName,
     writing,
 )
-from synthcohort.report._read import _read_pictures, read_evaluation
+from synthcohort.report._pictures import read_pictures
+from synthcohort.report._read import read_evaluation
 from synthcohort.sources.folder import Source
 
 SIDE, COUNT = 8, 6
@@ -287,7 +288,7 @@ _SIDE = {"name": "x", "counts": {"train": {"images": 20, "patients": 20}}}
     [
         {"notes": 5},
         {"mask_classes": 5},
-        {"dice_volume_by_seed": "x"},
+        {"utility_by_seed": "x"},
         {"real": {**_SIDE, "counts": "x"}},
         {"synthetic": {**_SIDE, "counts": {"train": 5}}},
         {"real": "name"},
@@ -305,7 +306,7 @@ def test_facts_of_another_type_make_no_evaluation(tmp_path: Path, change: dict[s
 def test_pictures_of_another_kind_make_no_evaluation(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "examples.npz").write_bytes(content)
     with pytest.raises(NotAnEvaluation, match=r"examples\.npz"):
-        _read_pictures(tmp_path / "examples.npz", "images", "masks")
+        read_pictures(tmp_path / "examples.npz", "images", "masks")
 
 
 # What a run folder tells about its maker.
@@ -349,7 +350,7 @@ def test_the_feature_cache_keeps_no_small_images(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 1, 32, 32), dtype=np.uint8)
     patients = np.array(["a", "b", "c"])
     cache = FeatureCache(tmp_path / "features", (0.0, 255.0))
-    real = ImageSet("real train", images, None, patients, patients, "key")
+    real = ImageSet("real train", images, None, None, patients, patients, "key")
     assert cache.features(real, pixels.Extractor()).values.shape == images.shape
     assert not (tmp_path / "features").exists()
     cache.features(real, texture.Extractor())

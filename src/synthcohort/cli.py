@@ -12,13 +12,15 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.exceptions import TyperException
 
 from . import __version__, plugins
-from .errors import BadOption, BadOutput, SynthcohortError, UnknownName
+from ._arguments import Device, Folder, Json, Labels, Out, Seed, Settings, Weights, count, files, fold, names, numbers
+from ._studies_cli import study
+from .errors import BadOutput, SynthcohortError, UnknownName
 
 app = typer.Typer(
     name="synthcohort",
@@ -28,20 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-study = typer.Typer(help="Run a grid of runs with a protocol.", rich_markup_mode=None)
 app.add_typer(study, name="study")
-
-Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of a cohort.")]
-Out = Annotated[Path, typer.Option("--out", help="What to write; must not exist, or be of the same command.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable. A list: KEY=1,2.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Weights = Annotated[
-    list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="An extractor's weights; repeatable.")
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -57,11 +46,14 @@ def _root(
 
 
 @app.command()
-def demo(out: Out = Path("demo")) -> None:
+def demo(
+    kind: Annotated[str, typer.Option("--kind", help="heart (masks) or chest (findings).")] = "heart",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; demo-KIND when left out.")] = None,
+) -> None:
     """Go from a phantom to a report card, in minutes on two CPU cores."""
     from .demo import demo
 
-    typer.echo(demo(out=out))
+    typer.echo(demo(out=out or Path(f"demo-{kind}"), kind=kind))
 
 
 @app.command()
@@ -95,15 +87,29 @@ def prepare(
     like: Annotated[Path | None, typer.Option("--like", help="Conform to this cohort's pixels.")] = None,
     field_mm: Annotated[float | None, typer.Option("--field-mm", help="Keep a centred square of this width.")] = None,
     shares: Annotated[str, typer.Option("--shares", help="Train, val, test, reference.")] = "0.6,0.1,0.15,0.15",
+    test_fold: Annotated[str, typer.Option("--fold", help="1/5: the first of five folds is the test split.")] = "",
+    findings: Annotated[str, typer.Option("--findings", help="Labels to keep, with commas between.")] = "",
+    min_finding_images: Annotated[int, typer.Option(help="A finding in fewer images is no label.")] = 0,
+    min_combination_images: Annotated[int, typer.Option(help="Drop images of rarer label combinations.")] = 0,
     settings: Settings = None,
 ) -> None:
     """Make a cohort from a download or from your own images."""
     from .prepare import prepare
 
-    options = settings or ()
-    parts = numbers(shares, "--shares")
     cohort = prepare(
-        source, root, out=out, size=size, seed=seed, like=like, field_mm=field_mm, shares=parts, options=options
+        source,
+        root,
+        out=out,
+        size=size,
+        seed=seed,
+        like=like,
+        field_mm=field_mm,
+        shares=numbers(shares, "--shares"),
+        fold=fold(test_fold, "--fold"),
+        findings=names(findings) or (),
+        min_finding_images=min_finding_images,
+        min_combination_images=min_combination_images,
+        options=settings or (),
     )
     typer.echo(cohort.path)
 
@@ -167,6 +173,7 @@ def sample(
     out: Out,
     n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples; this or --like.")] = None,
     like: Annotated[Path | None, typer.Option("--like", help="As many as this cohort, split as it is.")] = None,
+    labels: Labels = "merged",
     seed: Seed = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples in memory; changes no sample.")] = 256,
     device: Device = "auto",
@@ -175,7 +182,8 @@ def sample(
     """Write a synthetic cohort."""
     from .sample import sample
 
-    cohort = sample(run, out=out, n=n, like=like, seed=seed, batch=batch, device=device, options=settings or ())
+    rule, chosen = cast(Any, labels), settings or ()
+    cohort = sample(run, out=out, n=n, like=like, labels=rule, seed=seed, batch=batch, device=device, options=chosen)
     typer.echo(cohort.path)
 
 
@@ -229,41 +237,6 @@ def report(
     typer.echo(report(evals, out=out, show_real=show_real))
 
 
-@study.command("compare")
-def study_compare(
-    cohort: Folder,
-    out: Out,
-    generators: Annotated[str, typer.Option("--generators", help="Names, with commas between.")],
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Whole pipelines per generator.")] = 3,
-    images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k.")] = "200k",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 64,
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
-    device: Device = "auto",
-    weights: Weights = None,
-    settings: Settings = None,
-) -> None:
-    """Compare generators on one cohort over several seeds.
-
-    Finished parts are not run again.
-    """
-    seen, found = count(images_seen, "--images-seen"), files(weights or (), "--weights")
-    from .studies.compare import study
-
-    folder = study(
-        cohort,
-        generators=names(generators) or [],
-        out=out,
-        seeds=seeds,
-        images_seen=seen,
-        batch=batch,
-        precision=precision,
-        device=device,
-        weights=found,
-        options=settings or (),
-    )
-    typer.echo(folder)
-
-
 @app.command("list")
 def list_(
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(plugins.KINDS)}.")] = "",
@@ -290,54 +263,6 @@ def doctor(as_json: Json = False) -> None:
 
     found = doctor()
     _print_json(found) if as_json else typer.echo(as_text(found))
-
-
-def count(text: str, option: str) -> int:
-    """Return "200k", "1.5M" or "1_000" as a whole number.
-
-    Raises:
-        BadOption: The text is no positive whole number.
-    """
-    factor = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}.get(text[-1:].lower(), 1)
-    try:
-        value = float(text[:-1] if factor > 1 else text) * factor
-        if value < 1 or value != int(value):
-            raise ValueError
-    except (ValueError, OverflowError) as error:
-        raise BadOption(f"{option} takes a number of images", f"'{text}'", "Write 200k, 1M or 250000") from error
-    return int(value)
-
-
-def names(text: str) -> list[str] | None:
-    """Return the names in "a,b", or None for an empty text."""
-    return [part.strip() for part in text.split(",") if part.strip()] or None
-
-
-def numbers(text: str, option: str) -> tuple[float, ...]:
-    """Return "0.6,0.4" as numbers.
-
-    Raises:
-        BadOption: A part is no number.
-    """
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise BadOption(
-            f"{option} takes numbers with commas between", f"'{text}'", "Write 0.6,0.1,0.15,0.15"
-        ) from error
-
-
-def files(texts: Sequence[str], option: str) -> dict[str, Path]:
-    """Return "name=file" texts as a mapping.
-
-    Raises:
-        BadOption: A text has no name or no file.
-    """
-    pairs = [text.partition("=") for text in texts]
-    for text, (key, _, value) in zip(texts, pairs, strict=True):
-        if not key or not value:
-            raise BadOption(f"{option} takes name=file", f"'{text}'", f"Write {option} squeezenet=squeezenet.npz")
-    return {key: Path(value) for key, _, value in pairs}
 
 
 def _print_json(value: Any) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import plugins, runs
-from .errors import writing
+from .errors import UnknownName, writing
 from .evaluate import evaluate
 from .prepare import prepare
 from .progress import say
@@ -19,59 +20,116 @@ from .report import report
 from .sample import sample
 from .train import train
 
-PATIENTS = 200
-SIDE = 32
 SEED = 0
 LEARNER_SEEDS = 3
 GENERATOR = "flow"
 CONTROLS = ("memoriser",)  # `evaluate` adds gaussian, copycat and holdout by itself; they need no training
-BATCH = 32
-IMAGES_SEEN: Mapping[str, int] = {"flow": 80_000, "memoriser": 40_000}
-OPTIONS: Mapping[str, Mapping[str, Any]] = {"flow": {"width": 48}}
 
 
-def demo(*, out: Path | str) -> Path:
+@dataclass(frozen=True)
+class Kind:
+    """One demonstration.
+
+    Attributes:
+        title: What the download looks like.
+        source: Name of the source and of the phantom that writes its layout.
+        cohort: Name of the cohort.
+        phantom: Options of the phantom.
+        side: Of the images, in pixels.
+        prepare: Further arguments of `prepare`.
+        batch: Images per training step.
+        images_seen: Generator -> training images to see.
+        options: Generator -> its options.
+    """
+
+    title: str
+    source: str
+    cohort: str
+    phantom: Mapping[str, Any]
+    images_seen: Mapping[str, int]
+    side: int = 32
+    batch: int = 32
+    prepare: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+KINDS = {
+    "heart": Kind(
+        title="a heart MRI download",
+        source="acdc",
+        cohort="heart",
+        phantom={"patients": 200},
+        images_seen={"flow": 80_000, "memoriser": 40_000},
+        options={"flow": {"width": 48}},
+    ),
+    "chest": Kind(
+        title="a download of chest radiographs",
+        source="chexpert",
+        cohort="chest",
+        phantom={"patients": 700, "side": 96},
+        prepare={
+            "findings": ("No Finding", "Cardiomegaly", "Edema", "Pleural Effusion", "Support Devices"),
+        },
+        images_seen={"flow": 80_000, "memoriser": 40_000},
+        options={"flow": {"width": 48}},
+    ),
+}
+
+
+def demo(*, out: Path | str, kind: str = "heart") -> Path:
     """Write a demonstration into folder `out` and return the path of its report card.
 
+    Args:
+        out: The folder.
+        kind: "heart": masks, a segmentation network. "chest": findings, a classifier.
+
     Raises:
+        UnknownName: There is no such kind.
         BadOutput: The folder cannot be written.
     """
-    out, started = Path(out), time.monotonic()
+    if kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise UnknownName("A demonstration is one of the kinds there are", f"'{kind}'", f"Choose from {known}")
+    out, started, chosen = Path(out), time.monotonic(), KINDS[kind]
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    say(f"1/5 A phantom of a heart MRI download: {PATIENTS} procedural patients")
-    download, cohort = out / "download", out / "heart"
+    say(f"1/5 A phantom of {chosen.title}: {chosen.phantom['patients']} procedural patients")
+    download, cohort = out / "download", out / chosen.cohort
     if not download.exists():
-        with runs.publishing(download, runs.fingerprint({"phantom": "acdc", "patients": PATIENTS})) as folder:
-            plugins.find("phantoms", "acdc")(patients=PATIENTS).write(folder, seed=SEED)
-    say(f"2/5 The cohort, {SIDE} x {SIDE} pixels")
-    prepare("acdc", download, out=cohort, size=SIDE, seed=SEED)
+        name = runs.fingerprint({"phantom": chosen.source, "options": chosen.phantom})
+        with runs.publishing(download, name) as folder:
+            plugins.find("phantoms", chosen.source)(**chosen.phantom).write(folder, seed=SEED)
+    say(f"2/5 The cohort, {chosen.side} x {chosen.side} pixels")
+    prepare(chosen.source, download, out=cohort, size=chosen.side, seed=SEED, **chosen.prepare)
     say(f"3/5 The generator `{GENERATOR}`, and a control that learns its images by heart")
-    evaluations = []
     for name in (GENERATOR, *CONTROLS):
         run = train(
             cohort,
             generator=name,
             out=out / "runs" / name,
-            images_seen=IMAGES_SEEN[name],
-            batch=BATCH,
+            images_seen=chosen.images_seen[name],
+            batch=chosen.batch,
             seed=SEED,
-            options=OPTIONS.get(name, {}),
+            options=chosen.options.get(name, {}),
         )
         sample(run, out=out / "synthetic" / name, like=cohort, seed=SEED)
     say("4/5 Scores, each with its ceiling and its bad case")
-    for name in (GENERATOR, *CONTROLS):
-        evaluate(
-            cohort,
-            out / "synthetic" / name,
-            out=out / "evaluations" / name,
-            seeds=LEARNER_SEEDS,
-            metrics=None if name == GENERATOR else ["nearest"],
-            jobs=out / "jobs",
-            seed=SEED,
-        )
-        evaluations.append(out / "evaluations" / name)
+    evaluations = [_evaluated(out, cohort, name) for name in (GENERATOR, *CONTROLS)]
     say("5/5 The report card")
     page = report(evaluations, out=out / "report.html")
     say(f"Done in {time.monotonic() - started:.0f} s. Open {page} in a browser")
     return page
+
+
+def _evaluated(out: Path, cohort: Path, name: str) -> Path:
+    folder = out / "evaluations" / name
+    evaluate(
+        cohort,
+        out / "synthetic" / name,
+        out=folder,
+        seeds=LEARNER_SEEDS,
+        metrics=None if name == GENERATOR else ["nearest"],
+        jobs=out / "jobs",
+        seed=SEED,
+    )
+    return folder

@@ -1,0 +1,88 @@
+"""The command line's arguments, and their texts as values: counts, lists, folds, named files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import BadOption
+
+Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of a cohort.")]
+Out = Annotated[Path, typer.Option("--out", help="What to write; must not exist, or be of the same command.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable. A list: KEY=1,2.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option("--weights", metavar="NAME=FILE", help="Weights of an extractor or task; repeatable."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Labels = Annotated[str, typer.Option("--labels", help="Rare combinations merged, or exact (flagged).")]
+
+
+def count(text: str, option: str) -> int:
+    """Return "200k", "1.5M" or "1_000" as a whole number.
+
+    Raises:
+        BadOption: The text is no positive whole number.
+    """
+    factor = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}.get(text[-1:].lower(), 1)
+    try:
+        value = float(text[:-1] if factor > 1 else text) * factor
+        if value < 1 or value != int(value):
+            raise ValueError
+    except (ValueError, OverflowError) as error:
+        raise BadOption(f"{option} takes a number of images", f"'{text}'", "Write 200k, 1M or 250000") from error
+    return int(value)
+
+
+def names(text: str) -> list[str] | None:
+    """Return the names in "a,b", or None for an empty text."""
+    return [part.strip() for part in text.split(",") if part.strip()] or None
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Return "0.6,0.4" as numbers.
+
+    Raises:
+        BadOption: A part is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadOption(
+            f"{option} takes numbers with commas between", f"'{text}'", "Write 0.6,0.1,0.15,0.15"
+        ) from error
+
+
+def files(texts: Sequence[str], option: str) -> dict[str, Path]:
+    """Return "name=file" texts as a mapping.
+
+    Raises:
+        BadOption: A text has no name or no file.
+    """
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, _, value) in zip(texts, pairs, strict=True):
+        if not key or not value:
+            raise BadOption(f"{option} takes name=file", f"'{text}'", f"Write {option} squeezenet=squeezenet.npz")
+    return {key: Path(value) for key, _, value in pairs}
+
+
+def fold(text: str, option: str) -> tuple[int, int] | None:
+    """Return "1/5" as two whole numbers, or None for an empty text.
+
+    Raises:
+        BadOption: The text is no such pair.
+    """
+    if not text:
+        return None
+    number, _, count = text.partition("/")
+    try:
+        return int(number), int(count)
+    except ValueError as error:
+        raise BadOption(f"{option} takes a fold and how many there are", f"'{text}'", "Write 1/5") from error
