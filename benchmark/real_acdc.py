@@ -11,14 +11,12 @@ import argparse
 import datetime
 import json
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from machine import processor
+from steps import Steps
 
 from synthcohort.cohort import Cohort
 from synthcohort.runs import versions
@@ -68,32 +66,6 @@ def main() -> None:
     evaluations = [given.work / f"eval_{name}" for name in TRAINING]
     steps.run("report", *evaluations, "--out", given.work / "report.html")
     RESULTS.write_text("".join(json.dumps(row) + "\n" for row in [_header(real, steps), *rows]), encoding="utf-8")
-
-
-class Steps:
-    """Runs the command line and remembers what each command took, over interruptions too."""
-
-    def __init__(self, work: Path) -> None:
-        self._file, self._work = work / "seconds.json", work
-        self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.exists() else {}
-
-    def run(self, *words: object) -> None:
-        """Run `synthcohort WORDS`; a command that finished before is run again (it does nothing) and not timed."""
-        command = [str(word) for word in words]
-        started = time.monotonic()
-        program = Path(sys.executable).with_name("synthcohort")
-        subprocess.run([str(program), *command], check=True)
-        shown = " ".join(["synthcohort", *(self._short(word) for word in command)])
-        self.seconds.setdefault(shown, round(time.monotonic() - started, 1))
-        self._file.write_text(json.dumps(self.seconds))
-
-    def _short(self, word: str) -> str:
-        return word.replace(str(self._work) + "/", "") if str(self._work) in word else _without_folders(word)
-
-
-def _without_folders(word: str) -> str:
-    name, separator, path = word.rpartition("=")
-    return f"{name}{separator}{Path(path).name}" if "/" in path else word
 
 
 def _header(real: Path, steps: Steps) -> dict[str, Any]:
