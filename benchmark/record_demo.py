@@ -1,6 +1,6 @@
 """Record the headline numbers of a finished demo, with the machine and versions they were made on.
 
-python benchmark/record_demo.py demo --seconds 700
+python benchmark/record_demo.py demo --kind heart --seconds 700
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from machine import processor
 
 from synthcohort.cohort import Cohort
+from synthcohort.demo import KINDS
 from synthcohort.runs import read_run, versions
 
 RESULTS = Path(__file__).parent / "results" / "demo.jsonl"
@@ -24,15 +25,16 @@ def main() -> None:
     """Append one row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("demo", type=Path, help="The folder that `synthcohort demo --out` wrote.")
-    parser.add_argument("--seconds", type=float, required=True, help="Wall time of `make demo`, set-up included.")
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--seconds", type=float, required=True, help="Wall time, without set-up.")
     given = parser.parse_args()
     content = json.loads((given.demo / "report.json").read_text(encoding="utf-8"))
     subject = content["subjects"][0]
     row = {
         "benchmark": "demo",
-        "command": "make demo",
-        "seconds_with_set_up": given.seconds,
-        "cohort": Cohort(given.demo / "heart").counts(),
+        "command": f"synthcohort demo --kind {given.kind}",
+        "seconds": given.seconds,
+        "cohort": Cohort(given.demo / KINDS[given.kind].cohort).counts(),
         "training": read_run(given.demo / "runs" / subject["generator"])["config"],
         "headline": subject["headline"],
         "utility_by_seed": subject["utility_by_seed"],

@@ -66,11 +66,11 @@ KINDS = {
         title="a download of chest radiographs",
         source="chexpert",
         cohort="chest",
-        phantom={"patients": 700, "side": 96},
+        phantom={"patients": 600},
         prepare={
             "findings": ("No Finding", "Cardiomegaly", "Edema", "Pleural Effusion", "Support Devices"),
         },
-        images_seen={"flow": 80_000, "memoriser": 40_000},
+        images_seen={"flow": 70_000, "memoriser": 40_000},
         options={"flow": {"width": 48}},
     ),
 }

@@ -16,7 +16,11 @@ from packaging.requirements import Requirement
 
 from .runs import config_folder
 
-WEIGHTS = {"squeezenet": "squeezenet_v1_0.npz", "inception": "pt_inception-2015-12-05-6726825d.pth"}
+WEIGHTS = {
+    "squeezenet": "squeezenet_v1_0.npz",
+    "inception": "pt_inception-2015-12-05-6726825d.pth",
+    "densenet121": "densenet121-a639ec97.pth",
+}
 """Weights file of each extractor that needs one."""
 FREE_GIGABYTES_WANTED = 5.0
 
