@@ -156,6 +156,16 @@ class TestScore:
     def test_the_mean_leaves_out_what_is_not_there(self):
         np.testing.assert_equal(auc.mean_auc(np.array([[0.5, 1.0], [0.5, np.nan], [np.nan] * 2])), [0.75, 0.5, np.nan])
 
+    def test_a_draw_that_lacks_a_finding_has_no_mean(self):
+        draws = np.array([[0.5, 1.0, 0.1], [np.nan, 1.0, 0.1]])
+        np.testing.assert_equal(auc.mean_auc(np.array([0.5, 0.9, np.nan]), draws), [0.75, np.nan])
+        _, scores, patients = self.toy(0)
+        truth, held = self.toy(0)[0], np.where(patients == 0, 1.0, 0.0)
+        rows = auc.score(np.c_[truth, held], np.c_[scores, scores], patients, labels=("common", "rare"), seed=0)
+        assert rows[0].low is not None
+        assert rows[-1].status == "ok"
+        assert rows[-1].low is None  # of one finding in some draws and of two in others
+
     def test_the_interval_covers_the_truth(self):
         # Score difference of two images of different patients: normal, sd sqrt(2 (.8^2 + .6^2)) = sqrt 2, mean 1.
         expected, studies = 0.760250, 300

@@ -148,6 +148,14 @@ def test_a_finding_with_one_class_is_not_estimable_and_out_of_the_mean(
     large, mean = row(scores, "auc", "synthetic->real", "large"), row(scores, "auc", "synthetic->real")
     assert (mean.value, mean.low, mean.high) == (large.value, large.low, large.high)
     assert row(scores, "auc_gap", "synthetic->real", "bright").status == "not_estimable"
+    notes = json.loads((tmp_path / "eval" / "eval.json").read_text())["notes"]
+    assert any("over 1 of 2 findings, without bright" in note for note in notes)
+    # A cross-validation that reads these leaves it out too.
+    table = pd.read_parquet(tmp_path / "eval" / "predictions-classification.parquet")
+    assert table["score.bright"].isna().all()
+    assert table["score.large"].notna().all()
+    lines = crossvalidated([table, table], seed=0)
+    assert {line["label"] for line in lines if line["value"] is None} == {"bright"}
 
 
 def test_without_a_test_split_label_overfitting_is_not_estimable(

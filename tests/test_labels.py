@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +23,7 @@ from synthcohort._labels import (
 )
 from synthcohort.cohort import Cohort
 from synthcohort.errors import InputError, Mismatch
+from synthcohort.types import Array
 
 TABLES = st.integers(1, 3).flatmap(
     lambda width: st.lists(
@@ -64,7 +69,7 @@ def test_a_rare_combination_becomes_the_nearest_and_then_the_most_frequent() -> 
 def test_images_of_one_patient_count_once() -> None:
     labels, patients = table([(0, (1, 0))] * 50 + [(patient, (0, 0)) for patient in range(10)])
     assert merge_rare(labels, patients).sum() == 0
-    with pytest.raises(InputError, match="at least 10 patients hold"):
+    with pytest.raises(InputError, match="at least 10 training patients hold"):
         merge_rare(labels[:59], patients[:59])
 
 
@@ -93,7 +98,31 @@ def test_mirrored_labels_keep_the_counts_of_each_split_and_not_the_order(labelle
     assert start == len(exact)
     assert not np.array_equal(exact, mirrored_labels(cohort, cohort.facts.labels, exact=True, seed=1))
     subset = mirrored_labels(cohort, cohort.facts.labels[1:], exact=True, seed=0)
-    np.testing.assert_array_equal(subset, exact[:, 1:])
+    assert subset.sum() == exact[:, 1:].sum()
+
+
+def test_the_order_follows_from_the_counts_alone_and_merged_vectors_do_not_stay_in_their_split() -> None:
+    def labels_of(order: Sequence[int], *, exact: bool) -> Array:
+        images = [(p, "train", (p % 2, 0)) for p in range(40)] + [(p, "test", (1, 1)) for p in range(40, 52)]
+        images += [(52, "train", (1, 1))]
+        table = pd.DataFrame([images[i] for i in order], columns=["patient_id", "split", "labels"])
+        cohort = SimpleNamespace(
+            samples=table,
+            facts=SimpleNamespace(labels=("a", "b")),
+            split=lambda name: np.flatnonzero(table["split"] == name),
+            label_matrix=lambda: np.array(table["labels"].tolist(), np.float64),
+        )
+        return mirrored_labels(cast(Cohort, cohort), ("a", "b"), exact=exact, seed=0)
+
+    straight, turned = range(53), range(52, -1, -1)
+    for exact in (True, False):
+        # Another real order, the same answer: there is nothing of the real order to undo.
+        np.testing.assert_array_equal(labels_of(straight, exact=exact), labels_of(turned, exact=exact))
+    assert labels_of(straight, exact=True)[41:].tolist() == [[1, 1]] * 12
+    # Thirteen patients hold (1, 1), but one of them in the training split: too few.
+    merged = labels_of(straight, exact=False)
+    assert merged[:, 1].sum() == 0
+    assert len(np.unique(merged[41:], axis=0)) == 2  # the test split alone would be (1, 0) throughout
 
 
 def test_a_run_keeps_no_combination_of_fewer_than_ten_patients(labelled: Path) -> None:

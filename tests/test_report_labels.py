@@ -14,10 +14,10 @@ import pytest
 
 from synthcohort.errors import NotAnEvaluation
 from synthcohort.report import report
-from synthcohort.report._compare import compare, gap_reading
+from synthcohort.report._compare import Comparison, compare, gap_reading
 from synthcohort.report._controls import controls
 from synthcohort.report._counts import finding_split, openly, sizes, tens
-from synthcohort.report._findings import findings, showing, worst
+from synthcohort.report._findings import Finding, findings, showing, worst
 from synthcohort.report._headline import excess_reading, headline
 from synthcohort.report._label_sentences import say_auc, say_overfit, say_shows, say_worst
 from synthcohort.report._label_text import caption
@@ -254,10 +254,22 @@ def test_the_paired_gap_decides(made: Any, own: str, decided: str) -> None:
 
 def test_a_gain_is_said_as_a_gain_and_a_loss_that_was_not_shown_as_open() -> None:
     gain, gap = pair((0.84, 0.80, 0.5), 0.05, (-0.04, 0.3), 0.02)
-    assert "so it gained 0.04 (0.02 to 0.06). That is above the classifier" in say_auc(gain, gap)
+    assert "so it gained 0.04 (0.02 to 0.06). That is above the classifier" in say_auc(gain, gap, [])
     even, gap = pair((0.79, 0.80, 0.5), 0.02, (0.01, 0.3), 0.02)
-    assert "no loss was shown, which is not the same as no loss" in say_auc(even, gap)
-    assert say_auc(None, None).startswith("Not measured")
+    assert "no loss was shown, which is not the same as no loss" in say_auc(even, gap, [])
+    assert say_auc(None, None, []).startswith("Not measured")
+
+
+def finding_of(auc: Comparison) -> Finding:
+    return Finding("Edema", real={}, synthetic={}, images=0, auc=auc, gap=None, shows=None, overfit=None, kid=None)
+
+
+def test_findings_that_the_mean_does_not_hold_are_named() -> None:
+    found, gap = pair((0.79, 0.80, 0.5), 0.02, (0.01, 0.3), 0.02)
+    scored = finding_of(found)
+    lost = [dataclasses.replace(scored, name=name, auc=None) for name in ("Mass", "Nodule")]
+    assert "The mean is over 1 of 3 findings, without Mass and Nodule." in say_auc(found, gap, [scored, *lost])
+    assert "The mean is over" not in say_auc(found, gap, [scored])
 
 
 SHOWING_CASES = [

@@ -100,7 +100,7 @@ def test_a_run_on_few_patients_draws_nothing(labelled: Path, tmp_path: Path) -> 
     run = trained(cohort, tmp_path / "run")
     with pytest.raises(InputError, match="this run has none"):
         sample(run, out=tmp_path / "made", n=4)
-    with pytest.raises(InputError, match="at least 10 patients hold"):
+    with pytest.raises(InputError, match="at least 10 training patients hold"):
         sample(run, out=tmp_path / "made", like=cohort)
     assert len(sample(run, out=tmp_path / "made", like=cohort, labels="exact")) == 16
 

@@ -1,19 +1,22 @@
 """Which labels samples are asked for: those of a cohort, with combinations that few patients hold merged into others.
 
-A vector of labels is a patient's data too. A combination held by fewer than ten patients is replaced by the nearest one
-that ten or more hold, and the order within a split says nothing of the real order.
+A vector of labels is a patient's data too. A combination held by fewer than ten training patients is replaced by the
+nearest one that ten or more hold. Vectors are sorted before they are shuffled: the order follows from the counts and
+the seed alone, and whoever knows the seed cannot undo it into the real order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .cohort import Cohort
 from .errors import InputError, Mismatch
+from .progress import say
 from .runs import derive_seed
 from .types import SPLITS, Array
 
@@ -45,19 +48,28 @@ def combinations(labels: Array, patients: Array) -> Combinations:
     return Combinations(vectors, images, np.bincount(pairs[0], minlength=len(vectors)), of_image)
 
 
-def merge_rare(labels: Array, patients: Array, *, least: int = LEAST_PATIENTS) -> Array:
+def merge_rare(labels: Array, patients: Array, *, counted: Array | None = None, least: int = LEAST_PATIENTS) -> Array:
     """Return labels (N, L) in which every combination is held by at least `least` of the patients.
 
     A rarer one becomes the kept one that differs in the fewest findings; among those, the one with most patients.
+
+    Args:
+        labels: (N, L) 0/1.
+        patients: (N,) who each image is of.
+        counted: (N,) bool, the images whose patients count; all when left out.
+        least: Patients.
 
     Raises:
         InputError: No combination is held by that many.
     """
     found = combinations(labels, patients)
+    if counted is not None:
+        pairs = pd.DataFrame({"combination": found.of_image, "patient": patients})[counted].drop_duplicates()
+        found = replace(found, patients=np.bincount(pairs["combination"], minlength=len(found.vectors)))
     kept = np.flatnonzero(found.patients >= least)
     if not len(kept):
         raise InputError(
-            f"Samples take combinations of labels that at least {least} patients hold",
+            f"Samples take combinations of labels that at least {least} training patients hold",
             "no combination is",
             "Keep fewer findings with `prepare --findings`, or use `--labels exact` where the samples stay inside",
         )
@@ -88,20 +100,38 @@ def mirrored_labels(cohort: Cohort, names: Sequence[str], *, exact: bool, seed: 
     Args:
         cohort: The cohort that is mirrored; its reference patients are not.
         names: Findings of the generator.
-        exact: Leave rare combinations as they are.
-        seed: Of the order within a split.
+        exact: Give every split its own vectors as they are. Otherwise rare combinations are merged, and vectors are
+            shuffled over all splits, since few patients of a small split hold even a frequent one.
+        seed: Of the order.
     """
     splits = [cohort.split(name) for name in SPLITS if name != "reference"]
-    positions = np.concatenate(splits)
-    labels = known_labels(cohort, positions, names)
-    if not exact:
-        labels = merge_rare(labels, cohort.samples["patient_id"].to_numpy()[positions])
-    order, start = np.empty(len(positions), np.int64), 0
-    for number, split in enumerate(splits):
-        rng = np.random.default_rng(derive_seed(seed, "label order", number))
-        order[start : start + len(split)] = start + rng.permutation(len(split))
-        start += len(split)
-    return labels[order]
+    labels = [known_labels(cohort, split, names) for split in splits]
+    if exact:
+        return np.concatenate([_shuffled(rows, seed, number) for number, rows in enumerate(labels)])
+    positions, own = np.concatenate(splits), np.concatenate(labels)
+    trained = np.arange(len(own)) < len(splits[0])
+    merged = merge_rare(own, cohort.samples["patient_id"].to_numpy()[positions], counted=trained)
+    _say_merged(own, merged, names)
+    return _shuffled(merged, seed, 0)
+
+
+def _shuffled(labels: Array, seed: int, number: int) -> Array:
+    ordered = labels[np.lexsort(labels.T[::-1])] if labels.shape[1] else labels
+    mixed: Array = ordered[np.random.default_rng(derive_seed(seed, "label order", number)).permutation(len(labels))]
+    return mixed
+
+
+def _say_merged(own: Array, merged: Array, names: Sequence[str]) -> None:
+    changed = int((own != merged).any(axis=1).sum())
+    if not changed:
+        return
+    say(
+        f"Note: {changed} of {len(own)} images are asked for with another combination of findings, since fewer than"
+        f" {LEAST_PATIENTS} training patients hold theirs."
+    )
+    lost = [name for place, name in enumerate(names) if own[:, place].any() and not merged[:, place].any()]
+    if lost:
+        say(f"Note: no image is asked to show {', '.join(lost)}. Prepare with fewer --findings to keep rare ones.")
 
 
 def stored_combinations(cohort: Cohort, positions: Array, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -61,7 +61,7 @@ def prepare(
         findings: Keep only these findings as labels, in this order; all of the source's when empty.
         min_finding_images: A finding that fewer images of the download hold is no label.
         min_combination_images: Images are dropped when fewer images of the download hold the same combination of the
-            labels. Study 003 kept chest radiographs of combinations with more than 256: 257.
+            labels. The released code of study 003 keeps those of more than 256: 257; its text, of 256 or more.
         options: Of the source, as a mapping or "key=value" texts.
 
     Raises:

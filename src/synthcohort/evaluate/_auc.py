@@ -81,7 +81,7 @@ def add_scores(
     if SYNTHETIC not in own:
         road.add_missing("own", AUC, "higher")
         road.add_missing("overfit", DELTA, "lower")
-    return list(trains.values()), predictions_table(road.said, findings)
+    return list(trains.values()), predictions_table(road.said, findings, road.counted)
 
 
 def unscorable(tests: Tests, amounts: Amounts, findings: Sequence[str]) -> dict[str, str]:
@@ -101,8 +101,21 @@ def unscorable(tests: Tests, amounts: Amounts, findings: Sequence[str]) -> dict[
     return reasons
 
 
-def predictions_table(said: Mapping[str, Predicted], findings: Sequence[str]) -> pd.DataFrame:
-    """Return one row for each arm, learner seed and real test image: truth.<finding> and score.<finding>."""
+def what_is_missing(tests: Tests, amounts: Amounts, findings: Sequence[str]) -> list[str]:
+    """Return notes on the findings that no mean holds."""
+    reasons = unscorable(tests, amounts, findings)
+    if not reasons:
+        return []
+    said = "; ".join(f"{finding} ({reason})" for finding, reason in reasons.items())
+    kept = len(findings) - len(reasons)
+    return [f"Mean AUCs, ceiling and bad case included, are over {kept} of {len(findings)} findings, without {said}."]
+
+
+def predictions_table(said: Mapping[str, Predicted], findings: Sequence[str], counted: Array) -> pd.DataFrame:
+    """Return one row for each arm, learner seed and real test image: truth.<finding> and score.<finding>.
+
+    The scores of a finding that is not scored, since the scored cohort lost it, are missing in every arm.
+    """
     tables = []
     for arm, predicted in said.items():
         if not arm.endswith(f"->{REAL}"):
@@ -111,7 +124,7 @@ def predictions_table(said: Mapping[str, Predicted], findings: Sequence[str]) ->
             table = pd.DataFrame({"patient_id": predicted.on.patients, "arm": arm, "seed": number})
             for place, finding in enumerate(findings):
                 table[f"truth.{finding}"] = predicted.on.labels[:, place]
-                table[f"score.{finding}"] = scores[:, place]
+                table[f"score.{finding}"] = scores[:, place] if counted[place] else np.nan
             tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -140,11 +153,11 @@ def outcome(truth: ImageSet, scores: Array, counted: Array, *, seed: int, mirror
     )
     drawn = np.einsum("ds,sdl->dl", picks / seeds, draws)
     mean = values.mean(0)
-    return Outcome(np.append(mean, mean_auc(mean)), _with_mean(drawn), np.atleast_1d(mean_auc(values)))
+    return Outcome(np.append(mean, mean_auc(mean)), _with_mean(mean, drawn), np.atleast_1d(mean_auc(values)))
 
 
-def _with_mean(draws: Floats) -> Floats:
-    return np.concatenate([draws, mean_auc(draws)[:, None]], axis=1)
+def _with_mean(values: Floats, draws: Floats) -> Floats:
+    return np.concatenate([draws, mean_auc(values, draws)[:, None]], axis=1)
 
 
 class _Road:
@@ -168,6 +181,7 @@ class _Road:
         self.reasons = unscorable(tests, amounts, findings)
         self.counted = np.array([finding not in self.reasons for finding in findings])
         self.mirror = any(getattr(fit.task, "protocol", "") == "code" for each in fits.values() for fit in each)
+        self.unit = "mirrored" if self.mirror else ""  # of differences of mirrored AUCs
         self.said: dict[str, Predicted] = {}
 
     def compare(self, family: str, arms: Mapping[str, tuple[str, str]]) -> dict[str, Tested]:
@@ -199,7 +213,7 @@ class _Road:
             for tested in trains.values():
                 own = tested.outcomes[AUC]
                 gap, spread = real.values[place] - own.values[place], real.draws[:, place] - own.draws[:, place]
-                value = valued(GAP, label, gap, spread, "lower", otherwise=self._why(label))
+                value = valued(GAP, label, gap, spread, "lower", otherwise=self._why(label), unit=self.unit)
                 add(self.rows, value, self.task, "train", tested)
 
     def add_deltas(self, trains: Mapping[str, Tested], own: Mapping[str, Tested]) -> None:
@@ -208,10 +222,12 @@ class _Road:
             flattered, honest = own[differs].outcomes[AUC], trains[differs].outcomes[AUC]
             values = flattered.values[:-1] - honest.values[:-1]
             draws = flattered.draws[:, :-1] - honest.draws[:, :-1]
-            values, draws = np.append(values, mean_auc(values)), _with_mean(draws)
+            values, draws = np.append(values, mean_auc(values)), _with_mean(values, draws)
             tested = replace(own[differs], arm=f"{own[differs].arm}-{REAL}", seconds=0.0)
             for place, label in enumerate([*self.findings, "mean"]):
-                value = valued(DELTA, label, values[place], draws[:, place], "lower", otherwise=self._why(label))
+                value = valued(
+                    DELTA, label, values[place], draws[:, place], "lower", otherwise=self._why(label), unit=self.unit
+                )
                 add(self.rows, value, self.task, "overfit", tested)
 
     def add_missing(self, family: str, metric: str, better: Better) -> None:

@@ -151,11 +151,13 @@ class Evaluation:
         self.notes.append(f"The task {task} was not scored: {reason}.")
 
     def _score_task(self, name: str, road: Any) -> None:
+        tests = self._tests(road)
+        self.notes += road.what_is_missing(tests, self.amounts, self.plan.findings)
         tested, self.predictions[name] = road.add_scores(
             self.rows,
             name,
             self.fits[name],
-            self._tests(road),
+            tests,
             self.amounts,
             self.real_cohort.facts,
             self.plan.findings,

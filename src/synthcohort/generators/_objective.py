@@ -67,7 +67,7 @@ def adam(beta1: float, beta2: float) -> Callable[[nn.Module, float], torch.optim
 
 
 def rmsprop(network: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """Return RMSprop with a squared-gradient average of 0.99, PyTorch's default and so the reference's."""
+    """Return RMSprop with a squared-gradient average of 0.99, PyTorch's default; TensorFlow's was 0.9."""
     return torch.optim.RMSprop(network.parameters(), lr=lr)
 
 

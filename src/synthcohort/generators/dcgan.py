@@ -1,4 +1,7 @@
-"""Adversarial generators over one shared convolutional generator and critic: only the objective differs.
+"""Adversarial generators over one shared convolutional generator and critic.
+
+Each objective comes with the optimiser, learning rates, critic norm and critic steps of its reference, so that more
+than the loss differs unless options make them equal.
 
 A new objective is one `Objective` and one subclass. What an objective is stands in `_objective.py`, the networks in
 `_dcgan_networks.py`.

@@ -150,6 +150,11 @@ class Generator(Contract):
             raise BadOption("Option 'steps' is at least 1", str(steps), "Give a positive number")
         if guidance != 1 and not self.conditional:
             raise BadOption("Guidance needs labels", f"guidance is {guidance}, there are none", "Leave guidance out")
+        if guidance != 1 and not self.label_dropout:
+            rule = "Guidance needs a network that was trained without labels too"
+            raise BadOption(rule, "label_dropout was 0", "Leave guidance out, or train again with label_dropout")
+        if not math.isfinite(guidance) or guidance < 0:
+            raise BadOption("Option 'guidance' is 0 or more", str(guidance), "Give 1 to 4")
         told = None
         if self.conditional:
             assert condition.labels is not None, "a conditional generator is asked for labels"

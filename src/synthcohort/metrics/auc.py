@@ -78,9 +78,15 @@ def mirrored(values: Any) -> Any:
     return np.maximum(values, 1 - np.asarray(values))
 
 
-def mean_auc(values: Array) -> Any:
-    """Return the mean over the findings (the last axis) that have a value; NaN where none has."""
+def mean_auc(values: Array, draws: Array | None = None) -> Any:
+    """Return the mean over the findings (the last axis) that have a value; NaN where none has.
+
+    With `draws` (..., L), return their means over the findings that have one in `values` (L,): NaN in a draw that lacks
+    one of them, for the mean of the others is another quantity.
+    """
     there = np.isfinite(values)
+    if draws is not None:
+        return np.asarray(draws)[..., there].mean(axis=-1) if there.any() else np.full(np.shape(draws)[:-1], np.nan)
     total, count = np.where(there, values, 0.0).sum(axis=-1), there.sum(axis=-1)
     return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
 
@@ -102,7 +108,7 @@ def score(truth: Array, predicted: Array, patients: Array, *, labels: Sequence[s
     values = np.array([auc(truth[:, place], predicted[:, place]) for place in columns])
     draws = np.stack([auc_draws(truth[:, place], predicted[:, place], weights) for place in columns], axis=1)
     rows = [_value(name, values[place], draws[:, place], truth[:, place]) for place, name in enumerate(labels)]
-    return [*rows, _value("mean", float(mean_auc(values)), mean_auc(draws), truth)]
+    return [*rows, _value("mean", float(mean_auc(values)), mean_auc(values, draws), truth)]
 
 
 def _value(label: str, value: float, draws: Floats, truth: Array) -> Value:

@@ -39,7 +39,7 @@ def _utility(subject: Subject) -> list[_Part]:
     if shown.utility is not None or shown.auc is None:
         parts.append(("segmentation", _sentences.say_utility(shown.utility, shown.ratio), shown.utility))
     if shown.auc is not None:
-        parts.append(("classification", _label_sentences.say_auc(shown.auc, shown.gap), shown.auc))
+        parts.append(("classification", _label_sentences.say_auc(shown.auc, shown.gap, subject.findings), shown.auc))
     return parts
 
 

@@ -12,7 +12,7 @@ from ._label_text import MIRRORED as MIRRORED_NOTE
 from ._numbers import interval, number
 
 
-def say_auc(found: Comparison | None, gap: Comparison | None) -> str:
+def say_auc(found: Comparison | None, gap: Comparison | None, of_each: Sequence[Finding]) -> str:
     """Return what training a classifier on the synthetic images alone achieved; the paired gap decides."""
     if found is None:
         return "Not measured: no classifier was trained on the synthetic images."
@@ -25,7 +25,16 @@ def say_auc(found: Comparison | None, gap: Comparison | None) -> str:
     )
     if found.ceiling is not None and usable(found.ceiling):
         first += f"; trained on real images it reached {number(found.ceiling.value)}{_loss(gap)}"
-    return " ".join(part for part in (f"{first}.", _USEFUL[gap_reading(found, gap)], _flattery(found)) if part)
+    parts = (f"{first}.", _USEFUL[gap_reading(found, gap)], _scored_of(of_each), _flattery(found))
+    return " ".join(part for part in parts if part)
+
+
+def _scored_of(of_each: Sequence[Finding]) -> str:
+    """Return which findings the mean does not hold: a cohort that lost the hard ones would look better for it."""
+    missing = [display(each.name) for each in of_each if each.auc is None or not usable(each.auc.subject)]
+    if not missing:
+        return ""
+    return f"The mean is over {len(of_each) - len(missing)} of {len(of_each)} findings, without {_listed(missing)}."
 
 
 _USEFUL: dict[Reading, str] = {

@@ -141,9 +141,24 @@ def _provenance(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("Generator run", str(made_by.get("fingerprint", "")) if isinstance(made_by, Mapping) else ""),
         ("Seeds", ", ".join(map(str, seeds))),
         ("Feature spaces", ", ".join(extractors)),
+        *_tasks(evaluation),
         ("Seconds", number(evaluation.facts.get("seconds"))),
     ]
     return [(name, text) for name, text in pairs if text]
+
+
+def _tasks(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return the options and the first weights of every task, where eval.json is ours and tells them."""
+    config = evaluation.facts.get("config")
+    tasks = config.get("tasks") if isinstance(config, Mapping) else None
+    rows = []
+    for name, task in tasks.items() if isinstance(tasks, Mapping) else ():
+        options = task.get("options") if isinstance(task, Mapping) else None
+        said = [f"{key}={value}" for key, value in options.items()] if isinstance(options, Mapping) else []
+        weights = (task.get("weights") or {}).get("weights_sha256") if isinstance(task, Mapping) else None
+        said += [f"first weights {weights}" if weights else "first weights random"]
+        rows.append((f"Task {name}", ", ".join(said)))
+    return rows
 
 
 def _commands(evaluation: Evaluation) -> list[str]:

@@ -129,10 +129,15 @@ def slug(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def table(rows: Sequence[Mapping[str, Any]], unit: str = "seeds") -> list[dict[str, Any]]:
-    """Return mean, standard deviation and 95 % t-interval over pipelines of every score of a subject.
+def table(rows: Sequence[Mapping[str, Any]], unit: str = "seeds", *, overlap: float = 0.0) -> list[dict[str, Any]]:
+    """Return mean, standard deviation and 95 % t-interval of the mean over pipelines of every score.
 
-    The interval says how much another whole pipeline would differ.
+    Args:
+        rows: Scores as JSON, with what tells pipelines apart.
+        unit: What a line's mean is over.
+        overlap: Test images for each training image where pipelines share training images: the folds of a
+            cross-validation vary less than new cohorts would, and their variance is corrected by it (Nadeau and Bengio
+            2003, doi:10.1023/A:1024068626366, sec. 3).
     """
     groups: dict[tuple[str, ...], list[float]] = {}
     for row in rows:
@@ -142,7 +147,7 @@ def table(rows: Sequence[Mapping[str, Any]], unit: str = "seeds") -> list[dict[s
     for key, values in sorted(groups.items()):
         mean, count = float(np.mean(values)), len(values)
         spread = float(np.std(values, ddof=1)) if count > 1 else None
-        half = None if spread is None else float(stats.t.ppf(0.975, count - 1)) * spread / count**0.5
+        half = None if spread is None else float(stats.t.ppf(0.975, count - 1)) * spread * (1 / count + overlap) ** 0.5
         lines.append(
             {
                 **dict(zip(KEY, key, strict=True)),

@@ -1,7 +1,9 @@
 """`crossvalidate`: generators on every fold of a small cohort, so that every patient is a test patient once.
 
 Splits are by patient. The AUC of a fold is that of its own networks; folds are averaged, never their scores pooled, for
-two networks need not mean the same by one score. Intervals draw the patients of every fold and the learner seeds anew.
+two networks need not mean the same by one score. Intervals of auc.json draw the patients of every fold and the learner
+seeds anew; they hold no spread between training sets, so that they are too narrow for another cohort. Those of
+table.json are t-intervals over folds, corrected for the training images that folds share.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .. import plugins, runs
+from ..cohort import Cohort
 from ..errors import BadOption, writing
 from ..metrics.auc import auc_draws, mean_auc, patient_draws
 from ..nets.generator import RESERVED
@@ -110,12 +113,15 @@ def _run(
 ) -> Path:
     out, found = pipelines.out, {name: list[Path]() for name in chosen}
     with runs.holding(out):
-        for fold in range(1, folds + 1):
+        with writing(out):
+            (out / "cohorts").mkdir(exist_ok=True)
+        # All of them first: what one cannot do is said before hours of training.
+        cohorts = [
+            prepare(*download, out=out / "cohorts" / f"fold-{fold}", fold=(fold, folds), **prepared).path
+            for fold in range(1, folds + 1)
+        ]
+        for fold, cohort in enumerate(cohorts, 1):
             say(f"Fold {fold} of {folds}")
-            cohort = out / "cohorts" / f"fold-{fold}"
-            with writing(out):
-                cohort.parent.mkdir(exist_ok=True)
-            prepare(*download, out=cohort, fold=(fold, folds), **prepared)
             for name, own in chosen.items():
                 part = f"{slug(name)}-{fold}"
                 done = pipelines.run(cohort, part, generator=name, options=own, seed=seed, fold=fold)
@@ -133,7 +139,9 @@ def _publish(out: Path, pipelines: Pipelines, found: Mapping[str, Sequence[Path]
     ]
     with writing(out):
         runs.write_atomic(out / "auc.json", json.dumps(lines, indent=2, allow_nan=False) + "\n")
-    pipelines.publish(table(pipelines.rows, "folds"), "folds")
+    counts = [Cohort(out / "cohorts" / f"fold-{fold}").counts() for fold in range(1, folds + 1)]
+    overlap = float(np.mean([count["test"]["images"] / count["train"]["images"] for count in counts]))
+    pipelines.publish(table(pipelines.rows, "folds", overlap=overlap), "folds")
     if pipelines.evaluations:
         report(pipelines.evaluations, out=out / "report.html")
 
@@ -153,7 +161,11 @@ def crossvalidated(folds: Sequence[pd.DataFrame], *, seed: int) -> list[dict[str
     for arm in ARMS:
         each = [_of_fold(fold, arm, findings, seed=runs.derive_seed(seed, "fold", i)) for i, fold in enumerate(folds)]
         values[arm] = np.stack([value for value, _ in each])
-        draws[arm] = _averaged(np.stack([drawn for _, drawn in each]))
+        # A draw that lacks what the value has would be of another quantity.
+        there = np.isfinite(values[arm])[:, None]
+        drawn = np.stack([drawn for _, drawn in each])
+        complete = (np.isfinite(drawn) | ~there).all(0)
+        draws[arm] = np.where(complete, _averaged(np.where(there, drawn, np.nan)), np.nan)
     patients = sum(fold["patient_id"].nunique() for fold in folds)
     lines = []
     for arm in ARMS:
@@ -195,12 +207,13 @@ def _of_fold(fold: pd.DataFrame, arm: str, findings: Sequence[str], *, seed: int
     drawn = np.full((len(tables), DRAWS, len(findings)), np.nan)
     for number, place in np.ndindex(values.shape):
         truth, scores = (tables[number][f"{side}.{findings[place]}"].to_numpy() for side in ("truth", "score"))
-        values[number, place], drawn[number, :, place] = auc(truth, scores), auc_draws(truth, scores, weights)
+        if np.isfinite(scores).all():
+            values[number, place], drawn[number, :, place] = auc(truth, scores), auc_draws(truth, scores, weights)
     picks = np.random.default_rng(runs.derive_seed(seed, "seeds")).multinomial(
         len(tables), np.full(len(tables), 1 / len(tables)), size=DRAWS
     )
     mean, spread = values.mean(0), np.einsum("ds,sdl->dl", picks / len(tables), drawn)
-    return np.append(mean, mean_auc(mean)), np.concatenate([spread, mean_auc(spread)[:, None]], axis=1)
+    return np.append(mean, mean_auc(mean)), np.concatenate([spread, mean_auc(mean, spread)[:, None]], axis=1)
 
 
 def _averaged(values: Array) -> Array:

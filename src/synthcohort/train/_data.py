@@ -12,6 +12,7 @@ from .. import runs
 from .._labels import known_labels, stored_combinations
 from ..cohort import Cohort
 from ..errors import Mismatch
+from ..progress import say
 from ..types import Array, Batch, to_unit_range
 
 
@@ -32,7 +33,15 @@ def training_positions(cohort: Cohort, split: str) -> Array:
 
 def training_labels(cohort: Cohort, positions: Array) -> Array | None:
     """Return (N, L) float32 0/1 labels, unknown ones 0, or None when the cohort has none."""
-    return known_labels(cohort, positions, cohort.facts.labels) if cohort.facts.labels else None
+    if not cohort.facts.labels:
+        return None
+    unknown = int(np.isnan(cohort.label_matrix()[positions]).sum())
+    if unknown:
+        say(
+            f"Note: {unknown} unknown findings of {len(positions)} training images are shown to the generator as"
+            " absent; a classifier of real images leaves them out, so a gap may be due to that."
+        )
+    return known_labels(cohort, positions, cohort.facts.labels)
 
 
 def all_pixels(cohort: Cohort, positions: Array) -> tuple[Array, Array | None]:
