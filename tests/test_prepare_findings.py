@@ -364,3 +364,15 @@ def test_all_real_radiographs_are_accounted_for(tmp_path: Path) -> None:
     assert patients == {"train": 409, "val": 68, "test": 103, "reference": 102}
     assert set(cohort.facts.labels) == {"Atelectasis", "Effusion", "Infiltration", "Pneumonia", "Edema", "No Finding"}
     assert np.isfinite(cohort.label_matrix()).all()
+
+
+def test_two_findings_that_are_one_fact_are_said() -> None:
+    rng = np.random.default_rng(0)
+    first, other = rng.integers(0, 2, (2, 6000)).astype(np.float32)
+    values = np.stack([first, 1 - first, other], axis=1)
+    values[:5, 1] = np.nan
+    patients = [f"p{row % 60}" for row in range(6000)]
+    lines = list(_findings.remarks(values, patients, ["train"] * 6000, ("a", "not a", "b"), ()))
+    said = [line for line in lines if "counts one fact twice" in line]
+    assert len(said) == 1
+    assert said[0].endswith(": a and not a.")

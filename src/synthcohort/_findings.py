@@ -7,6 +7,7 @@ counts as 0, as it does in what a generator is given.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -163,6 +164,11 @@ def remarks(
             )
     if constant:
         yield f"Warning: one class in the whole cohort, so nothing can be learnt of: {_list(constant)}."
+    twins = [
+        f"{one} and {other}" for one, other in itertools.combinations(names, 2) if _one_fact(values, names, one, other)
+    ]
+    if twins:
+        yield f"Warning: one is always there when the other is, or never, so a mean counts one fact twice: {_list(twins)}."
     held = dict(zip(names, _holders(values, patients)[1].sum(axis=0).tolist(), strict=True))
     few = [f"{name} ({count})" for name, count in held.items() if count < FEW_PATIENTS and name not in constant]
     if few:
@@ -178,6 +184,13 @@ def remarks(
             f"Note: {small} of the {len(sizes)} label combinations in train have fewer than {GUIDELINE:,} images; "
             "that many were enough in study 003 (DuMont Schütte et al. 2021), fewer were not always."
         )
+
+
+def _one_fact(values: Array, names: Sequence[str], one: str, other: str) -> bool:
+    """Return whether two findings are equal or each other's complement wherever both are known, and neither constant."""
+    pair = values[:, [names.index(one), names.index(other)]]
+    first, second = pair[np.isfinite(pair).all(axis=1)].T
+    return _both(first) and (np.array_equal(first, second) or np.array_equal(first, 1 - second))
 
 
 def _single(values: Array, parts: Array) -> list[str]:
