@@ -164,9 +164,8 @@ def remarks(
             )
     if constant:
         yield f"Warning: one class in the whole cohort, so nothing can be learnt of: {_list(constant)}."
-    twins = [
-        f"{one} and {other}" for one, other in itertools.combinations(names, 2) if _one_fact(values, names, one, other)
-    ]
+    pairs = itertools.combinations(range(len(names)), 2)
+    twins = [f"{names[one]} and {names[other]}" for one, other in pairs if _one_fact(values[:, [one, other]])]
     if twins:
         yield f"Warning: one is always there when the other is, or never, so a mean counts one fact twice: {_list(twins)}."
     held = dict(zip(names, _holders(values, patients)[1].sum(axis=0).tolist(), strict=True))
@@ -186,9 +185,8 @@ def remarks(
         )
 
 
-def _one_fact(values: Array, names: Sequence[str], one: str, other: str) -> bool:
-    """Return whether two findings are equal or each other's complement wherever both are known, and neither constant."""
-    pair = values[:, [names.index(one), names.index(other)]]
+def _one_fact(pair: Array) -> bool:
+    """Return whether two findings (N, 2) are equal, or complements, wherever both are known, and not constant."""
     first, second = pair[np.isfinite(pair).all(axis=1)].T
     return _both(first) and (np.array_equal(first, second) or np.array_equal(first, 1 - second))
 
