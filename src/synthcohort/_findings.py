@@ -167,7 +167,7 @@ def remarks(
     pairs = itertools.combinations(range(len(names)), 2)
     twins = [f"{names[one]} and {names[other]}" for one, other in pairs if _one_fact(values[:, [one, other]])]
     if twins:
-        yield f"Warning: one is always there when the other is, or never, so a mean counts one fact twice: {_list(twins)}."
+        yield f"Warning: one always goes with the other, or never, so a mean counts one fact twice: {_list(twins)}."
     held = dict(zip(names, _holders(values, patients)[1].sum(axis=0).tolist(), strict=True))
     few = [f"{name} ({count})" for name, count in held.items() if count < FEW_PATIENTS and name not in constant]
     if few:
