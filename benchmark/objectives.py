@@ -9,18 +9,14 @@ its seconds are then too few.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
-from machine import processor
+from machine import circumstances
 from steps import Steps
 
 from synthcohort.cohort import Cohort
-from synthcohort.runs import versions
 
 RESULTS = Path(__file__).parent / "results" / "objectives.jsonl"
 GENERATORS = "dcgan,lsgan,wgan,wgan_gp,hinge"
@@ -63,9 +59,7 @@ def _study(work: Path, phantom: str) -> list[dict[str, Any]]:
         "cohort": Cohort(cohort).counts(),
         "labels": Cohort(cohort).facts.labels,
         "commands": steps.seconds,
-        "device": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "versions": versions(),
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        **circumstances(),
     }
     scores = [{"kind": "score", **row} for row in json.loads((study / "table.json").read_text(encoding="utf-8"))]
     failed = (study / "failures.jsonl").read_text(encoding="utf-8").splitlines()

@@ -8,18 +8,14 @@ Finished parts are reused, so an interrupted benchmark goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
-from machine import processor
+from machine import circumstances
 from steps import Steps
 
 from synthcohort.cohort import Cohort
-from synthcohort.runs import versions
 
 RESULTS = Path(__file__).parent / "results" / "acdc_64.jsonl"
 TRAINING = {
@@ -76,9 +72,7 @@ def _header(real: Path, steps: Steps) -> dict[str, Any]:
         "cohort": Cohort(real).counts(),
         "commands": steps.seconds,
         "seed": 0,
-        "device": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "versions": versions(),
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        **circumstances(),
     }
 
 

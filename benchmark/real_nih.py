@@ -9,18 +9,14 @@ its seconds are then too few.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
-from machine import processor
+from machine import circumstances
 from steps import Steps
 
 from synthcohort.cohort import Cohort
-from synthcohort.runs import versions
 
 RESULTS = Path(__file__).parent / "results" / "nih_64.jsonl"
 SIZE, FOLDS, LEARNERS = 64, 3, 1
@@ -65,9 +61,7 @@ def _header(study: Path, steps: Steps) -> dict[str, Any]:
             path.name: json.loads((path / "eval.json").read_text(encoding="utf-8"))["seconds"] for path in evaluations
         },
         "seed": 0,
-        "device": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "versions": versions(),
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        **circumstances(),
     }
 
 

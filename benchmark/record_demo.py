@@ -6,17 +6,14 @@ python benchmark/record_demo.py demo --kind heart --seconds 700
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 from pathlib import Path
 
-import torch
-from machine import processor
+from machine import circumstances
 
 from synthcohort.cohort import Cohort
 from synthcohort.demo import KINDS
-from synthcohort.runs import read_run, versions
+from synthcohort.runs import read_run
 
 RESULTS = Path(__file__).parent / "results" / "demo.jsonl"
 
@@ -39,9 +36,7 @@ def main() -> None:
         "headline": subject["headline"],
         "utility_by_seed": subject["utility_by_seed"],
         "controls": content["controls"],
-        "device": f"cpu {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "versions": versions(),
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        **circumstances(),
     }
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
