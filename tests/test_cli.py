@@ -297,6 +297,12 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "acdc" in capsys.readouterr().out
     assert cli.main(["list", "generators", "gaussian", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["components"] == 64
+    assert cli.main(["list", "generators", "flow"]) == 0
+    text = capsys.readouterr().out
+    assert "guidance = 1.0 (with `sample`)" in text
+    assert "multipliers = 1,2,2\n" in text
+    assert cli.main(["list", "sources", "chexpert"]) == 0
+    assert "uncertain = ones (one of ones, zeros, ignore)" in capsys.readouterr().out
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -182,6 +182,19 @@ def test_one_seed_has_no_interval_and_what_is_not_estimable_does_not_count() -> 
     assert table([row(None, status="not_estimable")]) == []
 
 
+def test_two_pipelines_have_a_spread_and_no_interval() -> None:
+    (line,) = table([row(1.0), row(2.0)])
+    assert (line["low"], line["high"]) == (None, None)
+    assert line["sd"] == pytest.approx(0.5**0.5)
+
+
+def test_folds_that_share_training_images_have_a_wider_interval() -> None:
+    rows = [row(1.0), row(2.0), row(6.0)]
+    (alone,), (folds,) = table(rows), table(rows, "folds", overlap=0.5)
+    # Nadeau and Bengio: 1/3 becomes 1/3 + 1/2.
+    assert folds["high"] - folds["mean"] == pytest.approx((alone["high"] - alone["mean"]) * (2.5) ** 0.5)
+
+
 @pytest.mark.parametrize("field", ["generator", "role", "metric", "arm", "label", "extractor", "subject"])
 def test_different_things_are_not_averaged(field: str) -> None:
     lines = table([row(1.0), row(3.0, **{field: "other"})])

@@ -88,6 +88,8 @@ def test_every_patient_is_tested_once_and_nothing_is_done_twice(
         np.mean([row["value"] for row in own]), abs=1e-12
     )  # both folds have both findings
     assert (out / "report.html").exists()
+    shown = (out / "auc.md").read_text().splitlines()
+    assert f"{mean['value']:.3f}" in next(line for line in shown if "synthetic->real | mean" in line)
     assert (out / "failures.jsonl").read_text() == ""
 
     def refuse(*args: Any, **kwargs: Any) -> None:

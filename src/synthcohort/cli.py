@@ -247,9 +247,8 @@ def list_(
     if kind and kind not in plugins.KINDS:
         raise UnknownName("A kind must be known", f"'{kind}'", f"Choose from {', '.join(plugins.KINDS)}")
     if name:
-        options = plugins.options(plugins.find(kind, name)).values()
-        content: Any = {option.name: option.default for option in options}
-        text = "\n".join(f"{key} = {value}" for key, value in content.items()) or f"{name} has no options"
+        content: Any = {option.name: option.default for option in plugins.options(plugins.find(kind, name)).values()}
+        text = "\n".join(plugins.described(kind, name)) or f"{name} has no options"
     else:
         content = {each: plugins.names(each) for each in ([kind] if kind else plugins.KINDS)}
         text = "\n".join(f"{each:<12}{' '.join(found)}" for each, found in content.items() if found)

@@ -181,8 +181,29 @@ def _convert(option: Option, value: Any) -> Any:
             return _as(kind, value)
         except (ValueError, TypeError):
             continue
-    wanted = " or ".join(getattr(kind, "__name__", str(kind)) if kind is not type(None) else "none" for kind in kinds)
+    wanted = " or ".join(_in_words(kind) for kind in kinds)
     raise BadOption(f"Option '{option.name}' takes {wanted}", f"'{value}'", f"The default is {option.default!r}")
+
+
+def described(kind: str, name: str) -> list[str]:
+    """Return a line for each option with its default and choices; those of a generator's `sample` too."""
+    plugin = find(kind, name)
+    lines = [_line(option) for option in options(plugin).values()]
+    if kind == "generators":
+        lines += [f"{_line(option)} (with `sample`)" for option in options(plugin.sample).values()]
+    return lines
+
+
+def _line(option: Option) -> str:
+    default = ",".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
+    choices = f" ({_in_words(option.kind)})" if typing.get_origin(option.kind) is typing.Literal else ""
+    return f"{option.name} = {default}{choices}"
+
+
+def _in_words(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(kind)))}"
+    return "none" if kind is type(None) else getattr(kind, "__name__", str(kind))
 
 
 def _is_union(kind: Any) -> bool:

@@ -275,3 +275,5 @@ def _say_what_is_missing(dropped: Mapping[str, int], kept: _findings.Kept, wish:
     if kept.rare:
         rare = ", ".join(f"{name} ({count})" for name, count in kept.rare.items())
         say(f"Note: no labels, since present in fewer than {wish.min_images} images: {rare}.")
+        if not kept.names:
+            say("Warning: no finding is left, so this is a cohort without labels. Lower --min-finding-images.")

@@ -12,11 +12,15 @@ import numpy as np
 
 from .. import plugins, runs
 from ..cohort import Cohort
-from ..progress import track
+from ..progress import say, track
 from ..types import Score, Value
 from . import _auc, _dice, _folder, _rows, _sets, _spaces, _utility
 from ._jobs import Jobs
 
+FOREIGN = (
+    "The scored cohort's generator was trained on another real cohort, or on another split of this one: neither its "
+    "copies nor its usefulness can be believed here."
+)
 ROADS: Mapping[str, Any] = {"masks": _dice, "labels": _auc}
 """What a task needs -> how it is scored."""
 
@@ -61,7 +65,9 @@ class Evaluation:
         self.subject = _sets.whole(self.cohort, "synthetic", plan.findings)
         self.amounts = _sets.equal_amounts(self.real, self.cohort, self.subject, seed=plan.seed)
         self.rows = _rows.Rows(_name(self.cohort), self.cohort.pixels_sha256, plan.seed, runs.versions())
-        self.notes = [*_notes(self.cohort, self.real), *self.amounts.notes]
+        self.notes = [*_notes(self.cohort, self.real, self.real_cohort.identity), *self.amounts.notes]
+        if FOREIGN in self.notes:
+            say(f"Warning: {FOREIGN} Evaluate it beside the cohort that it was trained on.")
         self._drawn: dict[bool, _sets.ImageSet] = {}
         self.fits: dict[str, _utility.Fits] = {}
         self.seed_values: dict[str, dict[str, list[float | None]]] = {}
@@ -272,11 +278,18 @@ def _name(cohort: Cohort) -> str:
     return str(made_by.get("generator") or made_by.get("name") or cohort.facts.name)
 
 
-def _notes(cohort: Cohort, real: _sets.RealSets) -> list[str]:
+def trained_elsewhere(cohort: Cohort, real_identity: str) -> bool:
+    """Return whether the generator of a cohort says that it was trained on another cohort, or another split of it."""
+    return str((cohort.facts.generator or {}).get("cohort", real_identity)) != real_identity
+
+
+def _notes(cohort: Cohort, real: _sets.RealSets, real_identity: str) -> list[str]:
     notes = [
         f"Distances are taken to {len(real.held_out)} held-out images of {real.held_out.patient_count} patients; the "
         f"holdout control has {len(real.holdout)} images of {real.holdout.patient_count} patients."
     ]
+    if trained_elsewhere(cohort, real_identity):
+        notes.append(FOREIGN)
     if len(real.holdout) == 0:
         notes.append("The real cohort has no second half of reference patients: the copies have no ceiling.")
     if cohort.facts.provenance == "real":

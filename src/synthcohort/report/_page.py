@@ -37,6 +37,7 @@ def page(found: Sequence[Subject], *, show_real: bool) -> dict[str, Any]:
         "sections": [_section(s, show_real=show_real) for s in found],
         "overview": overview(found),
         "overview_figures": [{**each, "source": svg_source(each["svg"])} for each in overview_figures(found)],
+        "foreign": [s.name for s in found if s.evaluation.is_foreign],
         "exact_labels": [s.name for s in found if s.evaluation.label_rule == "exact"],
         "real_cohorts": real_cohorts,
         "controls": [_control_row(c) for s in found for c in s.controls],

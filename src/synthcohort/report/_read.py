@@ -57,6 +57,13 @@ class Evaluation:
         return str(made_by)
 
     @property
+    def is_foreign(self) -> bool:
+        """Return whether the generator says that it was trained on another cohort, or on another split of this one."""
+        made_by = self.synthetic.get("generator")
+        own = made_by.get("cohort") if isinstance(made_by, Mapping) else None
+        return own is not None and own != self.real.get("identity", own)
+
+    @property
     def seed(self) -> int | None:
         """Return the seed of the generator's run, or None when unknown."""
         made_by = self.synthetic.get("generator")

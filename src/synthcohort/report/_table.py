@@ -91,6 +91,8 @@ def facts_of(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("Structures", structures),
         ("Findings", _listed(evaluation.findings)),
         ("Labels", RULES.get(evaluation.label_rule, "")),
+        ("Source", str(real.get("source") or "")),
+        ("Licence", str(real.get("licence") or "")),
         ("Evaluated", str(evaluation.facts.get("date") or "")),
         ("Evaluation", str(evaluation.facts.get("fingerprint", ""))[:12]),
     ]

@@ -66,11 +66,17 @@ LAY_LEGEND = (
 
 SMALL_PRINT = "Small type: 95\N{NARROW NO-BREAK SPACE}% interval. n synthetic / real:"
 SMALL_PRINT_TABLE = "Small type: 95\N{NARROW NO-BREAK SPACE}% interval, then the ceiling and the bad case of that row."
+FOREIGN_TITLE = "Trained on another cohort"
+FOREIGN = (
+    "The generator was not trained on the real cohort of this page, or on another split of it. Copies are looked for"
+    " among images that it may never have seen, and patients that it learnt from may be test patients: neither copies"
+    " nor usefulness can be believed. Evaluate it beside the cohort that it was trained on. It concerns"
+)
 OTHER_REAL = "The cohorts were scored against different real cohorts: compare each with its own ceiling only."
 CONTROLS = (
     "A control is a cohort whose right answer is known beforehand. An audit that does not call out a bad control, or"
-    " calls out a good one, cannot be believed about the others. The threshold is the end of the ceiling's interval"
-    " that a control has to pass to be called out."
+    " calls out a good one, cannot be believed about the others. The threshold is an end of the ceiling's interval:"
+    " a control is called out when its whole interval lies beyond it."
 )
 NO_CONTROLS = "No control was scored, so it is not known whether these audits would have noticed a bad cohort."
 EXAMPLES = "Synthetic images, enlarged without smoothing; not selected by eye."

@@ -18,6 +18,8 @@ from ..sample import LabelRule, sample
 from ..train import train
 from ..types import Score
 
+LEAST = 3
+"""Pipelines below which a t-interval is so wide that it says nothing."""
 KEY = ("generator", "role", "metric", "arm", "label", "extractor", "subject")
 
 
@@ -147,7 +149,11 @@ def table(rows: Sequence[Mapping[str, Any]], unit: str = "seeds", *, overlap: fl
     for key, values in sorted(groups.items()):
         mean, count = float(np.mean(values)), len(values)
         spread = float(np.std(values, ddof=1)) if count > 1 else None
-        half = None if spread is None else float(stats.t.ppf(0.975, count - 1)) * spread * (1 / count + overlap) ** 0.5
+        half = (
+            None
+            if spread is None or count < LEAST
+            else float(stats.t.ppf(0.975, count - 1)) * spread * (1 / count + overlap) ** 0.5
+        )
         lines.append(
             {
                 **dict(zip(KEY, key, strict=True)),

@@ -32,6 +32,7 @@ from ._pipeline import Pipelines, Settings, slug, table
 REVISION = 1
 DRAWS = 2000
 ARMS = ("real->real", "synthetic->real", "gaussian->real")
+_ROW = ("generator", "arm", "label")
 PREDICTIONS = "predictions-classification.parquet"
 
 
@@ -57,7 +58,7 @@ def study(
 ) -> Path:
     """Prepare, train, sample and score every generator on every fold; return the study folder.
 
-    It holds auc.json (the AUC of each finding over all patients, with patient-clustered intervals), rows.jsonl,
+    It holds auc.json and auc.md (AUC of each finding over all patients, patient-clustered intervals), rows.jsonl,
     table.json and table.md (mean of every score over folds), failures.jsonl and report.html.
 
     Args:
@@ -139,11 +140,30 @@ def _publish(out: Path, pipelines: Pipelines, found: Mapping[str, Sequence[Path]
     ]
     with writing(out):
         runs.write_atomic(out / "auc.json", json.dumps(lines, indent=2, allow_nan=False) + "\n")
+        runs.write_atomic(out / "auc.md", _as_markdown(lines))
     counts = [Cohort(out / "cohorts" / f"fold-{fold}").counts() for fold in range(1, folds + 1)]
     overlap = float(np.mean([count["test"]["images"] / count["train"]["images"] for count in counts]))
     pipelines.publish(table(pipelines.rows, "folds", overlap=overlap), "folds")
     if pipelines.evaluations:
         report(pipelines.evaluations, out=out / "report.html")
+
+
+def _as_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return AUC and gap of each arm and finding over all patients as Markdown text."""
+    head = "| generator | arm | finding | AUC, 95 % interval | less than real->real, 95 % interval | folds | patients |"
+    out = [head, "|" + "---|" * 7]
+    gaps = {tuple(line[key] for key in _ROW): line for line in lines if line["metric"] == "auc_gap"}
+    for line in (line for line in lines if line["metric"] == "auc"):
+        gap = "" if line["arm"] == ARMS[0] else _cell(gaps[tuple(line[key] for key in _ROW)])
+        cells = [*(line[key] for key in _ROW), _cell(line), gap, str(line["folds"]), str(line["patients"])]
+        out.append("| " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+def _cell(line: Mapping[str, Any]) -> str:
+    if line["value"] is None:
+        return "not estimable"
+    return f"{line['value']:.3f}" + ("" if line["low"] is None else f" ({line['low']:.3f} to {line['high']:.3f})")
 
 
 def crossvalidated(folds: Sequence[pd.DataFrame], *, seed: int) -> list[dict[str, Any]]:
