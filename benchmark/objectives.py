@@ -21,15 +21,16 @@ from synthcohort.cohort import Cohort
 RESULTS = Path(__file__).parent / "results" / "objectives.jsonl"
 GENERATORS = "dcgan,lsgan,wgan,wgan_gp,hinge"
 SIZE, SEEDS = 32, 3
-PHANTOMS = {
-    "acdc": (["--patients", "100"], []),
+PHANTOMS = {  # options of `phantom`, options of `prepare`, images seen
+    "acdc": (["--patients", "100"], [], "40k"),
     "chexpert": (
         ["--patients", "300", "--set", "side=64"],
         ["--findings", "No Finding,Cardiomegaly,Edema,Pleural Effusion,Support Devices"],
+        "20k",
     ),
 }
 # The warm-up of the Wasserstein critics, 25 generator steps of 100 critic steps, is more than all this training.
-TRAINING = ["--images-seen", "40k", "--batch", "32", "--set", "filters=32", "--set", "critic_warmup=0"]
+TRAINING = ["--batch", "32", "--set", "filters=32", "--set", "critic_warmup=0"]
 
 
 def main() -> None:
@@ -48,11 +49,12 @@ def main() -> None:
 def _study(work: Path, phantom: str) -> list[dict[str, Any]]:
     work.mkdir(parents=True, exist_ok=True)
     download, cohort, study, steps = work / "download", work / "cohort", work / "study", Steps(work)
-    written, prepared = PHANTOMS[phantom]
+    written, prepared, seen = PHANTOMS[phantom]
     if not download.exists():
         steps.run("phantom", phantom, download, *written)
     steps.run("prepare", phantom, download, "--size", SIZE, "--out", cohort, *prepared)
-    steps.run("study", "compare", cohort, "--generators", GENERATORS, "--seeds", SEEDS, "--out", study, *TRAINING)
+    command = ["study", "compare", cohort, "--generators", GENERATORS, "--seeds", SEEDS, "--out", study]
+    steps.run(*command, "--images-seen", seen, *TRAINING)
     header = {
         "kind": "run",
         "benchmark": "objectives",
