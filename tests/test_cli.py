@@ -314,7 +314,7 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert cli.main(["doctor", "--json"]) == 0
     text = capsys.readouterr().out
     found = json.loads(text)
-    assert found["weights"] == {"squeezenet": "$SYNTHCOHORT_WEIGHTS", "inception": ""}
+    assert found["weights"] == {"squeezenet": "$SYNTHCOHORT_WEIGHTS", "inception": "", "densenet121": ""}
     assert found["config_folder"]["writable"] is True
     assert found["cpu"]["cores"] >= 1
     assert found["cpu"]["bf16_speedup"] > 0

@@ -202,8 +202,8 @@ def test_different_things_are_not_averaged(field: str) -> None:
 
 
 def test_the_table_as_markdown() -> None:
-    text = as_markdown(table([row(1.0), row(3.0), row(0.12345, metric="copies")]))
+    text = as_markdown(table([row(1.0), row(2.0), row(6.0), row(0.12345, metric="copies")]))
     lines = text.splitlines()
     assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|") == 10
     assert lines[2] == "| g | subject | copies | image |  | task | 0.123 |  | 1 |"
-    assert lines[3] == "| g | subject | kid | image |  | task | 2.000 | -10.706 to 14.706 | 2 |"
+    assert lines[3] == "| g | subject | kid | image |  | task | 3.000 | -3.572 to 9.572 | 3 |"

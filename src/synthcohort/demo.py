@@ -70,7 +70,7 @@ KINDS = {
         prepare={
             "findings": ("No Finding", "Cardiomegaly", "Edema", "Pleural Effusion", "Support Devices"),
         },
-        images_seen={"flow": 70_000, "memoriser": 40_000},
+        images_seen={"flow": 60_000, "memoriser": 40_000},
         options={"flow": {"width": 48}},
     ),
 }

@@ -84,7 +84,6 @@ def train(
         "precision": precision,
     }
     positions = training_positions(source, plugin.SPLIT)
-    labels = training_labels(source, positions)
     model = build(generator, source.facts, resolved, seed=runs.derive_seed(seed, "weights"))
 
     with writing(out), runs.holding(runs.open_run(out, config)):
@@ -94,6 +93,7 @@ def train(
                 (out / CHECKPOINT).unlink()
             say(f"{out.name} is finished already")
             return out
+        labels = training_labels(source, positions)
         model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimisers = dict(model.optimisers())
         averages = {name: copy.deepcopy(module).eval() for name, module in model.averaged().items()}
