@@ -26,8 +26,14 @@ def check_types(facts: Any, digests: Any) -> None:
         or not isinstance(facts.history, list | tuple)
         or not all(isinstance(mapping, dict) for mapping in mappings)
         or not all(Path(name).name for name in digests)
+        or any(bad_label(name) for name in facts.labels)
     ):
         raise ValueError
+
+
+def bad_label(name: str) -> bool:
+    """Return whether a finding cannot be called that: "mean" is what rows over all findings are called."""
+    return not name.strip() or not name.isprintable() or name.strip().lower() == "mean"
 
 
 def type_problems(samples: pd.DataFrame, columns: Sequence[str], labels: Sequence[str]) -> Iterator[str]:
@@ -45,6 +51,8 @@ def type_problems(samples: pd.DataFrame, columns: Sequence[str], labels: Sequenc
             allowed = (str, int, np.integer)
         if not samples[column].dropna().map(lambda cell, allowed=allowed: isinstance(cell, allowed)).all():
             yield f"samples.parquet has cells of the wrong type in {column}"
+        elif column.startswith("label.") and not samples[column].dropna().isin([0, 1]).all():
+            yield f"{column} has values other than 0, 1 and empty"
 
 
 def load_array(path: Path) -> Array:

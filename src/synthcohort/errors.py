@@ -87,6 +87,8 @@ _DISK = {
     errno.EPERM: "The folder may not be written",
     errno.EROFS: "The file system is read-only",
     errno.ENOTDIR: "A part of the path is a file, not a folder",
+    errno.EEXIST: "A file of that name is in the way",
+    errno.EISDIR: "A folder of that name is in the way",
     errno.EFBIG: "The file system does not take files this large",
 }
 

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -235,6 +236,8 @@ def _as(kind: Any, value: Any) -> Any:
         raise ValueError
     if kind is Path:
         return Path(value)
+    if kind is float and not math.isfinite(float(value)):
+        raise ValueError
     return kind(value)
 
 

@@ -66,4 +66,6 @@ def track(items: Iterable[Item], title: str, total: int | None = None, unit: str
 
 def say(message: str) -> None:
     """Print one line for the user to standard error (results go to standard output)."""
-    print(message, file=sys.stderr, flush=True)
+    # Names from a download may hold control characters, which a terminal would obey.
+    line = "".join(c if c.isprintable() else "?" for c in message)
+    print(line, file=sys.stderr, flush=True)

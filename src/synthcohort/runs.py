@@ -177,7 +177,21 @@ def holding(out: Path) -> Iterator[None]:
     with _locked(out, out):
         for path in out.glob(".*.partial"):
             path.unlink(missing_ok=True)
-        yield
+        try:
+            yield
+        except InputError:
+            _forget(out)
+            raise
+
+
+def _forget(out: Path) -> None:
+    """Free a run folder that holds its config and no work, so that the corrected command may have it."""
+    files = [path for path in out.rglob("*") if not path.is_dir()]
+    if files == [out / "run.json"]:
+        with contextlib.suppress(OSError):
+            files[0].unlink()
+            for folder in sorted((path for path in out.rglob("*")), reverse=True):
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -147,15 +147,22 @@ def _splits(n: int | None, like: Path | str | None, trained: Mapping[str, Any]) 
     return [split for split in SPLITS if split != "reference" for _ in range(int(counts.get(split, 0)))]
 
 
+def check_label_rule(rule: str) -> None:
+    """Raise BadOption when there is no such rule."""
+    if rule not in get_args(LabelRule):
+        raise BadOption("--labels is merged or exact", f"'{rule}'", "Choose one")
+
+
 def _asked(
     model: Generator, like: Path | str | None, rule: LabelRule, trained: Mapping[str, Any], count: int, seed: int
 ) -> Array | None:
     """Return the labels (count, L) that the samples are asked for, or None for an unconditional generator."""
-    if rule not in get_args(LabelRule):
-        raise BadOption("--labels is merged or exact", f"'{rule}'", "Choose one")
+    check_label_rule(rule)
     if rule == "exact" and like is None:
         raise BadOption("--labels exact takes the label vectors of --like", "there is no --like", "Leave --labels out")
     if not model.conditional:
+        if rule == "exact":
+            say("Note: this generator is told no labels, so --labels exact changes nothing.")
         return None
     if like is None:
         return drawn_labels(trained.get("label_combinations") or (), count, seed=seed)

@@ -134,7 +134,7 @@ def _planned(
     }
     missing = [f"The {name} feature space was not used: no weights were given." for name in skipped]
     gone = [name for name in cohorts[0].facts.labels if name not in findings]
-    if findings and gone:
+    if gone:
         missing.append(f"Findings that the scored cohort does not have: {', '.join(gone)}.")
     not_measured = (*_NOT_MEASURED, *missing)
     return Plan(metrics, extractors, task_space, tasks, findings, starts, not_measured, seeds, seed, config)

@@ -96,9 +96,21 @@ def unscorable(tests: Tests, amounts: Amounts, findings: Sequence[str]) -> dict[
         for name, images in needed.items():
             stated = images.labels[:, place][np.isfinite(images.labels[:, place])]
             if len(np.unique(stated)) < 2:
-                held = "all have it" if len(stated) and stated.all() else "none has it"
+                held = "none states it" if not len(stated) else "all have it" if stated.all() else "none has it"
                 reasons.setdefault(finding, f"of {name} {held}")
     return reasons
+
+
+def unfit(amounts: Amounts, val: ImageSet) -> str:
+    """Return why no classifier can be fitted, or ""."""
+    needed = {
+        "the scored cohort's training": amounts.train,
+        "the scored cohort's validation": amounts.val,
+        "the real training": amounts.real,
+        "the real validation": val,
+    }
+    silent = [name for name, images in needed.items() if not np.isfinite(images.labels).any()]
+    return f"none of {silent[0]} images states a finding" if silent else ""
 
 
 def what_is_missing(tests: Tests, amounts: Amounts, findings: Sequence[str]) -> list[str]:

@@ -86,6 +86,11 @@ def tally(truth: ImageSet, predictions: Sequence[npt.NDArray[np.uint8]], classes
     return Tally(sums, counts)
 
 
+def unfit(amounts: Amounts, val: ImageSet) -> str:
+    """Return no reason: where there are masks they can be learnt."""
+    return ""
+
+
 def what_is_missing(tests: Tests, amounts: Amounts, findings: Sequence[str]) -> list[str]:
     """Return no notes: a class that no test image has is a row of its own."""
     return []

@@ -138,6 +138,6 @@ def write_curves(out: Path, synthetic: Cohort, fits: Mapping[str, Mapping[str, S
         for number, fit in enumerate(fitted)
         for row in fit.log
     ]
-    write_atomic(out / TASK_CURVES, "".join(json.dumps(row) + "\n" for row in rows))
+    write_atomic(out / TASK_CURVES, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
     if (synthetic.path / TRAINING).exists():
         write_atomic(out / TRAINING, (synthetic.path / TRAINING).read_bytes())

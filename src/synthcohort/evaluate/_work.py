@@ -116,7 +116,7 @@ class Evaluation:
             road = ROADS[plugin.NEEDS]
             if road.METRIC not in wanted:
                 continue
-            if reason := self._unfit():
+            if reason := self._unfit() or road.unfit(self.amounts, self.real.val):
                 self._not_estimable(name, road, reason)
                 continue
             amount = len(self.amounts.train) + len(self.amounts.val)
@@ -125,7 +125,11 @@ class Evaluation:
                 self._jobs(name), self.amounts, self.real.val, gaussian, seeds=self._learner_seeds()
             )
             self._score_task(name, road)
-        if not self.plan.tasks:
+        if self.plan.tasks:
+            return
+        if self.real_cohort.facts.labels and not self.plan.findings:
+            self._not_estimable("classification", _auc, "the scored cohort has none of the real cohort's findings")
+        else:
             self._not_estimable("segmentation", _dice, "the cohorts have no masks, or no task was asked for")
 
     def _jobs(self, name: str) -> Jobs:

@@ -153,8 +153,8 @@ class Generator(Contract):
         if guidance != 1 and not self.label_dropout:
             rule = "Guidance needs a network that was trained without labels too"
             raise BadOption(rule, "label_dropout was 0", "Leave guidance out, or train again with label_dropout")
-        if not math.isfinite(guidance) or guidance < 0:
-            raise BadOption("Option 'guidance' is 0 or more", str(guidance), "Give 1 to 4")
+        if guidance <= 0:
+            raise BadOption("Option 'guidance' is above 0", str(guidance), "Give 1 to 4")
         told = None
         if self.conditional:
             assert condition.labels is not None, "a conditional generator is asked for labels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -11,7 +12,21 @@ from PIL import Image, ImageOps
 from ..errors import BadSource
 from ..types import Array
 
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+FORMATS = ("PNG", "JPEG", "TIFF")
+UNREADABLE = (  # whatever a decoder or a reader of metadata says of bytes that someone made
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _GREY = ("L", "LA", "RGB", "RGBA")
 
 
@@ -55,7 +70,7 @@ def _open(path: Path, name: str) -> tuple[Image.Image, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as opened:
+            with Image.open(path, formats=FORMATS) as opened:
                 return ImageOps.exif_transpose(opened), getattr(opened, "n_frames", 1)
         except FileNotFoundError as error:
             raise BadSource("Every image of the table is there", f"no {name}", "Add it or correct the table") from error

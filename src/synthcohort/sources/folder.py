@@ -20,10 +20,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from PIL import Image
 
+from .._checks import bad_label
 from ..errors import BadOption, BadSource
 from ..progress import say
 from ..types import Array, Record
-from ._pictures import UNREADABLE, read_picture
+from ._pictures import FORMATS, UNREADABLE, read_picture
 from ._table import Table, inside
 
 _LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
@@ -161,7 +162,7 @@ class Source:
 
     def _read_mask(self, path: Path, size: tuple[int, ...]) -> Array:
         try:
-            with Image.open(path) as opened:
+            with Image.open(path, formats=FORMATS) as opened:
                 values = np.asarray(opened)
         except UNREADABLE as error:
             raise BadSource("A mask must be a readable picture", self._name(path), "Replace it") from error
@@ -186,6 +187,9 @@ def _findings(table: Table, labels: tuple[str, ...]) -> dict[str, str]:
     found += [(column.removeprefix("label."), column) for column in table.columns if column.startswith("label.")]
     if any(not name for name, _ in found):
         raise BadSource("A finding has a name", f"{table.name} has a column 'label.'", "Write label.NAME")
+    if wrong := [name for name, _ in found if bad_label(name)]:
+        rule = "A finding is called by printable characters, and not 'mean', which is the mean of all"
+        raise BadSource(rule, f"{table.name} has '{wrong[0]}'", "Give the column another name")
     twice = [name for name, count in Counter(name for name, _ in found).items() if count > 1]
     if twice:
         raise BadOption("A finding is named once", f"{table.name} and the option labels repeat '{twice[0]}'", _FIX)

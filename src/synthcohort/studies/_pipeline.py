@@ -14,7 +14,7 @@ from scipy import stats
 from .. import runs
 from ..errors import Diverged, writing
 from ..evaluate import evaluate
-from ..sample import LabelRule, sample
+from ..sample import LabelRule, check_label_rule, sample
 from ..train import train
 from ..types import Score
 
@@ -44,6 +44,9 @@ class Settings:
     labels: LabelRule = "merged"
     learners: int = 1
     weights: Mapping[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_label_rule(self.labels)
 
 
 @dataclass

@@ -121,7 +121,11 @@ class Task(nn.Module):
         """Return what a fit depends on besides options, data and seed."""
         if weights is None:
             return {"weights_sha256": None}
-        return {"weights_sha256": _densenet.SHA256 if weights == _densenet.DOWNLOAD else file_sha256(weights)}
+        if weights == _densenet.DOWNLOAD:
+            return {"weights_sha256": _densenet.SHA256}
+        if not weights.is_file():
+            raise InputError("Weights are a file", f"{weights.name} is none", "Correct --weights densenet121=FILE")
+        return {"weights_sha256": file_sha256(weights)}
 
     def fit(
         self,
