@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from synthcohort._checks import bad_label
 from synthcohort.cohort import Cohort, Facts, check_comparable, verify, writing_cohort
 from synthcohort.errors import BadOutput, Mismatch, NotACohort
 
@@ -127,10 +128,6 @@ FINDINGS = {
     "empty cell": (lambda path: edit_table(path, put("patient_id", 0, None)), "empty cells"),
     "unknown split": (lambda path: edit_table(path, put("split", 0, "holdout")), "unknown split 'holdout'"),
     "patient in two splits": (lambda path: edit_table(path, put("patient_id", 0, "v")), "more than one split"),
-    "label of 2": (
-        lambda path: edit_table(path, lambda t: t.assign(**{"label.sick": [2, 0, 1, 0, 1, 0]})),
-        "label.sick",
-    ),
     "counts": (lambda path: edit_json(path, counts={}), "counts in cohort.json"),
     "digest": (lambda path: edit_json(path, digests={"images.npy": "0" * 64}), "images.npy is not the file"),
     "file of a digest gone": (lambda path: edit_json(path, digests={"x.bin": "0" * 64}), "x.bin is not the file"),
@@ -148,6 +145,20 @@ def test_verify_finds_each_damage(tmp_path: Path, damage: str) -> None:
     spoil, said = FINDINGS[damage]
     spoil(path)
     assert any(said in line for line in verify(path)), verify(path)
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, float("inf")])
+def test_labels_are_0_1_or_empty_before_anything_is_computed(tmp_path: Path, value: float) -> None:
+    path = write_by_hand(tmp_path / "hand")
+    edit_table(path, lambda t: t.assign(**{"label.sick": [value, 0.0, 1.0, 0.0, None, 0.0]}))
+    with pytest.raises(NotACohort, match=r"label\.sick has values other than 0, 1 and empty"):
+        Cohort(path)
+
+
+@pytest.mark.parametrize("name", ["mean", "Mean ", "line\nbreak", "\x1b[31m", " "])
+def test_findings_have_names_that_can_be_shown(name: str) -> None:
+    assert bad_label(name)
+    assert not bad_label("Mean lung density")
 
 
 def test_a_digest_cannot_point_outside(tmp_path: Path) -> None:

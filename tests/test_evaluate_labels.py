@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from synthcohort.cohort import Cohort, writing_cohort
 from synthcohort.evaluate import _auc, _sets, evaluate
+from synthcohort.report import report
 from synthcohort.sample import sample
 from synthcohort.statistics import auc
 from synthcohort.studies.crossvalidate import crossvalidated
@@ -179,6 +180,32 @@ def test_findings_that_only_one_cohort_has_are_left_out_and_said(
     facts = json.loads((tmp_path / "eval" / "eval.json").read_text())
     assert facts["labels"] == ["large"]
     assert "Findings that the scored cohort does not have: bright." in facts["not_measured"]
+
+
+def test_a_cohort_that_states_no_finding_is_not_scored_and_the_rest_is(
+    labelled: Path, synthetic: Path, tmp_path: Path
+) -> None:
+    silent = altered(synthetic, tmp_path / "silent", lambda t: {**t, "label.large": None, "label.bright": None})
+    scores = evaluate(
+        labelled, silent, out=tmp_path / "eval", seeds=1, options=TASK, metrics=["auc", "nearest"], extractors=[]
+    )
+    assert "states a finding" in row(scores, "auc", "synthetic->real").reason
+    assert any(score.metric == "copies" and score.status == "ok" for score in scores)
+
+
+def test_a_generator_that_was_trained_on_another_split_is_called_out(
+    labelled: Path, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Cohort(synthetic).facts.generator
+    assert own is not None
+    assert own["cohort"] == Cohort(labelled).identity
+    other = altered(synthetic, tmp_path / "other", lambda table: table, generator={**own, "cohort": "f" * 64})
+    for made, foreign in ((synthetic, False), (other, True)):
+        out = tmp_path / f"eval-{foreign}"
+        evaluate(labelled, made, out=out, seeds=1, metrics=["nearest"], extractors=[])
+        assert ("trained on another real cohort" in capsys.readouterr().err) is foreign
+        page = report([out], out=tmp_path / f"{foreign}.html").read_text()
+        assert ("Trained on another cohort" in page) is foreign
 
 
 def test_draws_are_those_of_redrawn_patients_and_seeds(labelled: Path) -> None:

@@ -214,3 +214,11 @@ def test_an_option_that_no_plugin_has_is_refused() -> None:
     found = {"memoriser": plugins.find("generators", "memoriser")}
     with pytest.raises(BadOption, match=r"'codee'.*Did you mean 'code'"):
         plugins.resolve_each(found, ["codee=3"], reserved=("shape", "labels", "mask_classes"))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", float("nan")])
+def test_numbers_are_finite(value: Any) -> None:
+    def plugin(*, rate: float = 0.1) -> None: ...
+
+    with pytest.raises(BadOption, match="'rate' takes float"):
+        plugins.resolve(plugin, {"rate": value})

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthcohort import runs
-from synthcohort.errors import BadOutput, Mismatch
+from synthcohort.errors import BadOption, BadOutput, Mismatch
 from synthcohort.types import Clock
 
 CONFIG = {"kind": "train", "generator": "flow", "options": {"width": 64, "betas": (0.0, 0.9)}, "seed": 0}
@@ -203,3 +203,16 @@ def test_a_damaged_weights_file_is_one_line(tmp_path: Path, damage: str) -> None
 
 def test_versions_name_what_the_numbers_depend_on() -> None:
     assert {"python", "torch", "numpy"} <= set(runs.versions())
+
+
+def test_a_refused_command_leaves_its_folder_to_the_corrected_one(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(BadOption), runs.holding(runs.open_run(out, {"findings": "Edma"})):
+        (out / "cohorts").mkdir()
+        raise BadOption("A finding is known", "'Edma'", "Did you mean 'Edema'?")
+    # Once there is work in it, it stays what it is.
+    with pytest.raises(BadOption), runs.holding(runs.open_run(out, {"findings": "Edema"})):
+        (out / "log.jsonl").write_text("{}")
+        raise BadOption("A later rule", "x", "Mend it")
+    with pytest.raises(Mismatch):
+        runs.open_run(out, {"findings": "Mass"})
