@@ -14,6 +14,7 @@ from PIL import Image
 
 import synthcohort
 from synthcohort import _pixels
+from synthcohort._listing import listing_sha256
 from synthcohort._split import assign, linked
 from synthcohort.cohort import Cohort, check_comparable, verify
 from synthcohort.errors import BadOption, BadOutput, BadSource, InputError, Mismatch
@@ -367,3 +368,16 @@ def test_real_acdc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 patients hold" in capsys.readouterr().err
     counts = {split: entry["patients"] for split, entry in Cohort(tmp_path / "cohort").counts().items()}
     assert counts == {"train": 60, "val": 10, "test": 15, "reference": 15}
+
+
+def test_cohorts_and_runs_inside_a_download_are_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"a")
+    alone = listing_sha256(tmp_path, tmp_path / "out")
+    study = tmp_path / "study"
+    for name in ("study/run.json", "study/cohorts/fold-1/cohort.json", "out/cohort.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert listing_sha256(tmp_path, study / "cohorts" / "fold-2") == alone
+    (tmp_path / "images" / "b.png").write_bytes(b"b")
+    assert listing_sha256(tmp_path, tmp_path / "out") != alone

@@ -183,7 +183,7 @@ BAD_TABLES = {
     "listed twice": (("image,slice_index", "a.png,0", "./a.png,1"), "line 2 of samples.csv repeats"),
     "slice twice": (("image,patient,group", "a.png,p,g", "b.png,p,g"), "patient, group and slice_index"),
     "no patient": (("image,patient", "a.png,"), "names its patient"),
-    "bad label": (("image,label.x", "a.png,2"), "'2' in label.x"),
+    "bad label": (("image,label.x", "a.png,2"), "line 2 of samples.csv has something else in label.x"),
     "bad spacing": (("image,spacing_mm", "a.png,-1"), "positive number"),
     "infinite spacing": (("image,spacing_mm", "a.png,inf"), "positive number"),
     "bad slice": (("image,slice_index", "a.png,1.5"), "whole number"),

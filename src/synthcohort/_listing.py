@@ -9,13 +9,14 @@ from pathlib import Path
 
 from .runs import file_sha256, fingerprint
 
+_OURS = ("run.json", "cohort.json")
 _SMALL_TEXT = (".csv", ".cfg", ".txt", ".json")
 
 
 def listing_sha256(root: Path, out: Path) -> str:
     """Return the digest of relative names and sizes of all files, and of the content of small texts.
 
-    Hidden files are no part of a download, and neither is an output that lies inside it.
+    Hidden files are no part of a download, and neither is an output that lies inside it, nor any cohort or run.
     """
     root, out = root.resolve(), out.resolve()
     listing = []
@@ -28,7 +29,10 @@ def listing_sha256(root: Path, out: Path) -> str:
 
 
 def _files(folder: str, out: Path) -> Iterator[os.DirEntry[str]]:
-    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+    with contextlib.suppress(PermissionError), os.scandir(folder) as found:
+        entries = list(found)
+        if any(entry.name in _OURS for entry in entries):
+            return
         for entry in entries:
             ours = folder == str(out.parent) and entry.name.split(".partial-")[0] == out.name
             if ours or entry.name.startswith("."):

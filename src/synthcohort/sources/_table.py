@@ -96,8 +96,10 @@ def one_of(allowed: Collection[str], text: str, where: str) -> str:
     """Return a cell, which is blank or one of the values allowed.
 
     Raises:
-        BadSource: It is neither; `where` names column and line.
+        BadSource: It is neither; `where` names column and line. The cell is not quoted: in a table whose columns have
+            slipped it may be a patient's id.
     """
     if text and text not in allowed:
-        raise BadSource(f"A cell is blank or one of {', '.join(filter(None, allowed))}", f"'{text}' is {where}", AGAIN)
+        rule = f"A cell is blank or one of {', '.join(filter(None, allowed))}"
+        raise BadSource(rule, f"{where} is something else", AGAIN)
     return text

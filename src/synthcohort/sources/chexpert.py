@@ -140,7 +140,7 @@ class Source:
     def _findings(self, texts: tuple[str, ...], where: str) -> _Findings:
         for name, text in zip(CHEXPERT_FINDINGS, texts, strict=True):
             if text not in self._values:
-                raise BadSource("A finding is 1, 0, -1 or blank", f"{where} has '{text}' in {name}", AGAIN)
+                raise BadSource("A finding is 1, 0, -1 or blank", f"{where} has something else in {name}", AGAIN)
         return tuple(self._values[text] for text in texts)
 
 
@@ -175,5 +175,5 @@ def _reason(kind: str, number: int, *, unlabelled: bool) -> str:
 
 def _age(text: str, where: str) -> int | None:
     if text and not re.fullmatch(r"[0-9]{1,3}(\.0)?", text):
-        raise BadSource("Age is in whole years", f"{where} has '{text}'", AGAIN)
+        raise BadSource("Age is in whole years", f"{where} has something else", AGAIN)
     return int(float(text)) if text else None

@@ -198,7 +198,9 @@ def _findings(table: Table, labels: tuple[str, ...]) -> dict[str, str]:
 
 def _whole(text: str, where: str) -> int:
     if not text.isdecimal() or len(text) > 9:  # 10 digits may overflow the table's integers
-        raise BadSource("slice_index is a whole number from 0, of at most 9 digits", f"{where} has '{text}'", _FIX)
+        raise BadSource(
+            "slice_index is a whole number from 0, of at most 9 digits", f"{where} has something else", _FIX
+        )
     return int(text)
 
 
@@ -210,11 +212,11 @@ def _spacing(text: str, where: str) -> tuple[float, float] | None:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise BadSource("spacing_mm is a positive number or empty", f"{where} has '{text}'", _FIX)
+        raise BadSource("spacing_mm is a positive number or empty", f"{where} has something else", _FIX)
     return value, value
 
 
 def _label(text: str, column: str, where: str) -> int | None:
     if text not in _LABELS:
-        raise BadSource("A finding is 0, 1 or empty", f"{where} has '{text}' in {column}", _FIX)
+        raise BadSource("A finding is 0, 1 or empty", f"{where} has something else in {column}", _FIX)
     return _LABELS[text]

@@ -123,6 +123,9 @@ class Source:
             attributes = tuple((key, value) for key, value in found.items() if value not in ("", None))
             original = _original([cells[column] for column in (*NIH_SIZE, *NIH_SPACING)], where)
             patient = cells["Patient ID"].zfill(8)
+            own = name.partition("_")[0]
+            if own.isdecimal() and own != patient:
+                raise BadSource("A picture is called by its patient's id", f"{where} has another Patient ID", AGAIN)
             yield _Row(line, pictures.get(name, ""), patient, known[labels], attributes, original)
 
 
@@ -165,7 +168,9 @@ def _age(text: str, where: str) -> int | None:
     """Return whole years; the older table writes 058Y, 011M or 013D."""
     match = re.fullmatch(r"([0-9]{1,4})([YMD]?)", text)
     if text and match is None:
-        raise BadSource("Patient Age is a whole number, with Y, M or D or without", f"{where} has '{text}'", AGAIN)
+        raise BadSource(
+            "Patient Age is a whole number, with Y, M or D or without", f"{where} has something else", AGAIN
+        )
     years = int(match[1]) // _PER_YEAR[match[2] or "Y"] if match else None
     return years if years is not None and years <= _OLDEST else None
 
