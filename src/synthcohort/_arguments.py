@@ -21,6 +21,15 @@ Weights = Annotated[
     list[str] | None,
     typer.Option("--weights", metavar="NAME=FILE", help="Weights of an extractor or task; repeatable."),
 ]
+Source = Annotated[str, typer.Argument(help="See `synthcohort list sources`.")]
+Root = Annotated[Path, typer.Argument(help="Folder of the download, or of your images.")]
+Size = Annotated[int, typer.Option("--size", min=1, help="Height and width in pixels.")]
+Findings = Annotated[str, typer.Option("--findings", help="Labels to keep, with commas between.")]
+MinFindingImages = Annotated[int, typer.Option("--min-finding-images", help="A finding in fewer images is no label.")]
+Generators = Annotated[str, typer.Option("--generators", help="Names, with commas between.")]
+ImagesSeen = Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k or 1M.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Images per step.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Labels = Annotated[str, typer.Option("--labels", help="Rare combinations merged, or exact (flagged).")]
 

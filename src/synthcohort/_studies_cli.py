@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from ._arguments import Device, Folder, Labels, Out, Seed, Settings, Weights, count, files, names
+from ._arguments import (
+    Batch,
+    Device,
+    Findings,
+    Folder,
+    Generators,
+    ImagesSeen,
+    Labels,
+    MinFindingImages,
+    Out,
+    Precision,
+    Root,
+    Seed,
+    Settings,
+    Size,
+    Source,
+    Weights,
+    count,
+    files,
+    names,
+)
 
 study = typer.Typer(help="Run a grid of runs with a protocol.", rich_markup_mode=None)
 
@@ -16,11 +35,11 @@ study = typer.Typer(help="Run a grid of runs with a protocol.", rich_markup_mode
 def study_compare(
     cohort: Folder,
     out: Out,
-    generators: Annotated[str, typer.Option("--generators", help="Names, with commas between.")],
+    generators: Generators,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Whole pipelines per generator.")] = 3,
-    images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k.")] = "200k",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 64,
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    images_seen: ImagesSeen = "200k",
+    batch: Batch = 64,
+    precision: Precision = "auto",
     device: Device = "auto",
     labels: Labels = "merged",
     weights: Weights = None,
@@ -51,18 +70,18 @@ def study_compare(
 
 @study.command("crossvalidate")
 def study_crossvalidate(
-    source: Annotated[str, typer.Argument(help="See `synthcohort list sources`.")],
-    root: Annotated[Path, typer.Argument(help="Folder of the download, or of your images.")],
+    source: Source,
+    root: Root,
     out: Out,
-    generators: Annotated[str, typer.Option("--generators", help="Names, with commas between.")],
+    generators: Generators,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Of the patients; each is the test split once.")] = 5,
-    size: Annotated[int, typer.Option("--size", min=1, help="Height and width in pixels.")] = 128,
-    findings: Annotated[str, typer.Option("--findings", help="Labels to keep, with commas between.")] = "",
-    min_finding_images: Annotated[int, typer.Option(help="A finding in fewer images is no label.")] = 0,
+    size: Size = 128,
+    findings: Findings = "",
+    min_finding_images: MinFindingImages = 0,
     learners: Annotated[int, typer.Option("--learners", min=1, help="How often each task is fitted in a fold.")] = 3,
-    images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k.")] = "200k",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 64,
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    images_seen: ImagesSeen = "200k",
+    batch: Batch = 64,
+    precision: Precision = "auto",
     device: Device = "auto",
     labels: Labels = "merged",
     weights: Weights = None,

@@ -18,7 +18,29 @@ import typer
 from typer.exceptions import TyperException
 
 from . import __version__, plugins
-from ._arguments import Device, Folder, Json, Labels, Out, Seed, Settings, Weights, count, files, fold, names, numbers
+from ._arguments import (
+    Batch,
+    Device,
+    Findings,
+    Folder,
+    ImagesSeen,
+    Json,
+    Labels,
+    MinFindingImages,
+    Out,
+    Precision,
+    Root,
+    Seed,
+    Settings,
+    Size,
+    Source,
+    Weights,
+    count,
+    files,
+    fold,
+    names,
+    numbers,
+)
 from ._studies_cli import study
 from .errors import BadOutput, SynthcohortError, UnknownName
 
@@ -79,17 +101,17 @@ def phantom(
 
 @app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="See `synthcohort list sources`.")],
-    root: Annotated[Path, typer.Argument(help="Folder of the download, or of your images.")],
+    source: Source,
+    root: Root,
     out: Out,
-    size: Annotated[int, typer.Option("--size", min=1, help="Height and width in pixels.")] = 128,
+    size: Size = 128,
     seed: Seed = 0,
     like: Annotated[Path | None, typer.Option("--like", help="Conform to this cohort's pixels.")] = None,
     field_mm: Annotated[float | None, typer.Option("--field-mm", help="Keep a centred square of this width.")] = None,
     shares: Annotated[str, typer.Option("--shares", help="Train, val, test, reference.")] = "0.6,0.1,0.15,0.15",
     test_fold: Annotated[str, typer.Option("--fold", help="1/5: the first of five folds is the test split.")] = "",
-    findings: Annotated[str, typer.Option("--findings", help="Labels to keep, with commas between.")] = "",
-    min_finding_images: Annotated[int, typer.Option(help="A finding in fewer images is no label.")] = 0,
+    findings: Findings = "",
+    min_finding_images: MinFindingImages = 0,
     min_combination_images: Annotated[int, typer.Option(help="Drop images of rarer label combinations.")] = 0,
     settings: Settings = None,
 ) -> None:
@@ -141,10 +163,10 @@ def train(
     cohort: Folder,
     generator: Annotated[str, typer.Option("--generator", help="See `synthcohort list generators`.")],
     out: Out,
-    images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k or 1M.")] = "200k",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 64,
+    images_seen: ImagesSeen = "200k",
+    batch: Batch = 64,
     seed: Seed = 0,
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    precision: Precision = "auto",
     device: Device = "auto",
     settings: Settings = None,
 ) -> None:
