@@ -243,4 +243,6 @@ def test_cross_validation_averages_the_folds(scored: tuple[Path, list[Score]]) -
     lines = crossvalidated([table, one_class], seed=0)
     line = next(x for x in lines if (x["arm"], x["metric"], x["label"]) == ("real->real", "auc", "large"))
     assert line["folds"] == 1
+    assert line["patients"] == table["patient_id"].nunique()
+    assert line["images"] == len(table[(table["arm"] == "real->real") & (table["seed"] == 0)])
     assert line["value"] == pytest.approx(row(scores, "auc", "real->real", "large").value)

@@ -186,11 +186,12 @@ def crossvalidated(folds: Sequence[pd.DataFrame], *, seed: int) -> list[dict[str
         drawn = np.stack([drawn for _, drawn in each])
         complete = (np.isfinite(drawn) | ~there).all(0)
         draws[arm] = np.where(complete, _averaged(np.where(there, drawn, np.nan)), np.nan)
-    patients = sum(fold["patient_id"].nunique() for fold in folds)
+    patients = np.array([fold["patient_id"].nunique() for fold in folds])
+    images = np.array([len(_first(fold, ARMS[0])) for fold in folds])
     lines = []
     for arm in ARMS:
         own, real = _averaged(values[arm]), _averaged(values[ARMS[0]])
-        counted = np.isfinite(values[arm]).sum(0)
+        counted = np.isfinite(values[arm])
         for place, label in enumerate([*findings, "mean"]):
             pair = (
                 (own[place], draws[arm][:, place]),
@@ -206,9 +207,9 @@ def crossvalidated(folds: Sequence[pd.DataFrame], *, seed: int) -> list[dict[str
                         "value": float(value) if np.isfinite(value) else None,
                         "low": low,
                         "high": high,
-                        "folds": int(counted[place]),
-                        "patients": int(patients),
-                        "images": int(sum(len(_first(fold, arm)) for fold in folds)),
+                        "folds": int(counted[:, place].sum()),
+                        "patients": int(patients[counted[:, place]].sum()),
+                        "images": int(images[counted[:, place]].sum()),
                     }
                 )
     return lines
