@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from synthcohort.cohort import verify
+from synthcohort.cohort import Cohort, verify
 from synthcohort.errors import BadOutput, UnknownName
 
 demo = importlib.import_module("synthcohort.demo")
@@ -65,6 +65,9 @@ def test_the_demo_ends_with_a_report_card_and_is_not_done_twice(
     assert sorted(names.values()) == ["control"] * len(demo.CONTROLS) + ["synthetic"]
     own = next(subject for subject in content["subjects"] if subject["provenance"] == "synthetic")
     assert {score["metric"] for score in own["scores"]} >= {"frechet", "copies", UTILITY[kind]}
+    # A phantom's cohort never passes for patients of the download that it imitates.
+    assert f"phantom of {demo.KINDS[kind].source}" in page.read_text(encoding="utf-8")
+    assert Cohort(out / demo.KINDS[kind].cohort).facts.licence == "none: procedural images of nobody"
     for cohort in (out / demo.KINDS[kind].cohort, out / "synthetic" / "flow", out / "synthetic" / "memoriser"):
         assert verify(cohort) == []
 

@@ -30,7 +30,9 @@ STRAIGHT = Pose(
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("[!.]*")) if path.is_file()
+    }
 
 
 def table(root: Path, name: str) -> list[dict[str, str]]:

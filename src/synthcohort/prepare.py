@@ -19,6 +19,7 @@ from ._split import fold_shares
 from ._spool import Spool
 from .cohort import VALUE_RANGES, Cohort, Facts, existing, writing_cohort
 from .errors import BadOption, BadSource, Mismatch
+from .layouts import PHANTOM_MARK
 from .progress import say, track
 from .runs import cohort_key, fingerprint
 from .types import SPLITS, Record
@@ -83,12 +84,16 @@ def prepare(
     model = Cohort(like).facts if like else None
     rules = _pixels.Rules.of(opened.VALUE_RULE, size=size, field_mm=field_mm, like=model)
     chosen = {"shares": list(shares), "fold": fold, "findings": [wish.names, wish.min_images, wish.min_combination]}
-    config = {**_config(opened, source, resolved, rules, model), "seed": seed, **chosen}
+    config = {**_config(opened, source, resolved, rules, model), "seed": seed, **chosen, "phantom": _is_phantom(root)}
     config["listing"] = listing_sha256(root, out)
     if (finished := existing(out, config)) is not None:
         return finished
     _make(out, opened, config, _told(config, resolved, rules), rules, wish, model)
     return Cohort(out)
+
+
+def _is_phantom(root: Path) -> bool:
+    return (root / PHANTOM_MARK).exists()
 
 
 def _config(
@@ -112,7 +117,7 @@ def _make(
     wish: _findings.Wish,
     model: Facts | None,
 ) -> None:
-    facts = _facts(source, out.name, config["source"], rules, model)
+    facts = _facts(source, out.name, config, rules, model)
     records = track(_checked(source.records(), facts), f"prepare {facts.source}", total=_length(source))
     first = next(records, None)
     if first is None:
@@ -176,7 +181,7 @@ def _length(source: Any) -> int | None:
     return len(source) if hasattr(source, "__len__") else None
 
 
-def _facts(source: Any, name: str, plugin: str, rules: _pixels.Rules, model: Facts | None) -> Facts:
+def _facts(source: Any, name: str, config: Mapping[str, Any], rules: _pixels.Rules, model: Facts | None) -> Facts:
     classes = tuple(source.MASK_CLASSES)
     if model and model.mask_classes != classes:
         offender = f"this source has {classes or 'none'}, the cohort {model.mask_classes or 'none'}"
@@ -192,8 +197,8 @@ def _facts(source: Any, name: str, plugin: str, rules: _pixels.Rules, model: Fac
         mask_classes=classes,
         labels=tuple(source.LABELS),
         pixel_rules=rules.facts,
-        source=plugin,
-        licence=source.LICENCE,
+        source=f"phantom of {config['source']}" if config["phantom"] else config["source"],
+        licence="none: procedural images of nobody" if config["phantom"] else source.LICENCE,
     )
 
 

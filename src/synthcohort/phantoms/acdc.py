@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from ..errors import BadOption, BadOutput, writing
-from ..layouts import ACDC_GROUPS, ACDC_INFO, ACDC_TRAINING, acdc_frame, acdc_mask, acdc_patient
+from ..layouts import ACDC_GROUPS, ACDC_INFO, ACDC_TRAINING, PHANTOM_MARK, acdc_frame, acdc_mask, acdc_patient
 from ..progress import track
 from ..runs import derive_seed
 from ..types import Array
@@ -43,6 +43,8 @@ class Phantom:
         if (root / ACDC_TRAINING[0]).exists():
             raise BadOutput("A phantom is written into an empty folder", f"{root} has a download", "Choose another")
         with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
+            (root / PHANTOM_MARK).touch()
             for number in track(range(1, self._patients + 1), "phantom acdc", self._patients, "patients"):
                 folder = root.joinpath(*ACDC_TRAINING, acdc_patient(number))
                 folder.mkdir(parents=True, exist_ok=True)
