@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -32,6 +33,17 @@ _SMALLEST_SIDE = {"small": 16, "densenet121": 32}
 _TRAINING = ("images_seen", "batch", "learning_rate", "patience_images", "augment")
 
 Step = Callable[[Array, int], Tensor]
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a fit learns from, as `Task.fit` is given it; targets are float32."""
+
+    train_images: Array
+    train_targets: Array
+    val_images: Array
+    val_targets: Array
+    value_range: tuple[float, float]
 
 
 class Task(nn.Module):
@@ -158,7 +170,7 @@ class Task(nn.Module):
         train, val = (self._targets(targets) for targets in (train_targets, val_targets))
         self._restart(derive_seed(seed, "task weights"))
         run = self._recommended if self.protocol == "recommended" else self._study
-        return run(train_images, train, val_images, val, value_range, seed)
+        return run(_Data(train_images, train, val_images, val, value_range), seed)
 
     def _targets(self, targets: Array) -> npt.NDArray[np.float32]:
         own = np.asarray(targets, dtype=np.float32)
@@ -173,59 +185,43 @@ class Task(nn.Module):
         elif self._large:
             _say_random()
 
-    def _recommended(
-        self,
-        train_images: Array,
-        train_targets: Array,
-        val_images: Array,
-        val_targets: Array,
-        value_range: tuple[float, float],
-        seed: int,
-    ) -> list[dict[str, float]]:
+    def _recommended(self, data: _Data, seed: int) -> list[dict[str, float]]:
         optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-4)
 
         def step(positions: Array, seen: int) -> Tensor:
-            images = _fitting.pixels(self, train_images[positions], value_range)
+            images = _fitting.pixels(self, data.train_images[positions], data.value_range)
             if self.augment:
                 moves = _fitting.drawn_moves(images, derive_seed(seed, "task augmentation", seen))
                 images = _fitting.moved(images, *moves)
             optimiser.param_groups[0]["lr"] = self.learning_rate * _fitting.schedule(seen / self.images_seen)
-            return self._step(images, train_targets[positions], optimiser)
+            return self._step(images, data.train_targets[positions], optimiser)
 
         return _fitting.best_of(
             self,
-            _fitting.batches(len(train_images), self.batch, seed),
+            _fitting.batches(len(data.train_images), self.batch, seed),
             step,
-            lambda seen, losses: self._look(seen, losses, val_images, val_targets, value_range)[0],
-            # Not by the AUC: with few positives it jumps, and what it chose did worse on test images by up to 0.02.
+            lambda seen, losses: self._look(seen, losses, data.val_images, data.val_targets, data.value_range)[0],
+            # Not by the AUC, which jumps with few positives.
             lambda row, best: row["val_loss"] < best["val_loss"],
             images_seen=self.images_seen,
-            check_every=max(self.images_seen // _CHECKS, min(len(train_images), self.images_seen), 1),
+            check_every=max(self.images_seen // _CHECKS, min(len(data.train_images), self.images_seen), 1),
             patience=self.patience_images,
         )
 
-    def _study(
-        self,
-        train_images: Array,
-        train_targets: Array,
-        val_images: Array,
-        val_targets: Array,
-        value_range: tuple[float, float],
-        seed: int,
-    ) -> list[dict[str, float]]:
+    def _study(self, data: _Data, seed: int) -> list[dict[str, float]]:
         code = self.protocol == "code"
-        epochs = _study.Epochs(len(train_images), seed)
+        epochs = _study.Epochs(len(data.train_images), seed)
         optimiser, plateau = _study.optimiser_of(self)
-        kept = _study.whole_batches(len(val_images)) if code else len(val_images)
+        kept = _study.whole_batches(len(data.val_images)) if code else len(data.val_images)
 
         def step(positions: Array, seen: int) -> Tensor:
-            images = _fitting.pixels(self, train_images[positions], value_range)
+            images = _fitting.pixels(self, data.train_images[positions], data.value_range)
             if code:  # C22: the text does not mention the flip
                 images = _study.flipped(images, derive_seed(seed, "task augmentation", seen))
-            return self._step(images, train_targets[positions], optimiser)
+            return self._step(images, data.train_targets[positions], optimiser)
 
         def look(seen: int, losses: list[Tensor]) -> dict[str, float]:
-            row, values = self._look(seen, losses, val_images[:kept], val_targets[:kept], value_range)
+            row, values = self._look(seen, losses, data.val_images[:kept], data.val_targets[:kept], data.value_range)
             row["val_auc"] = _study.validation_auc(values, code=code)
             plateau.step(row["val_auc"])
             return row
