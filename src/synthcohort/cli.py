@@ -5,7 +5,6 @@ Exit status: 0 done, 1 a finding, 2 the input is wrong (one line, no traceback w
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
@@ -21,28 +20,22 @@ from . import __version__, plugins
 from ._arguments import (
     Batch,
     Device,
-    Findings,
     Folder,
     ImagesSeen,
     Json,
     Labels,
-    MinFindingImages,
     Out,
     Precision,
-    Root,
     Seed,
     Settings,
-    Size,
-    Source,
     Weights,
     count,
     files,
-    fold,
     names,
-    numbers,
 )
+from ._cohorts_cli import VERBS, print_json
 from ._studies_cli import study
-from .errors import BadOutput, SynthcohortError, UnknownName
+from .errors import SynthcohortError, UnknownName
 
 app = typer.Typer(
     name="synthcohort",
@@ -78,84 +71,8 @@ def demo(
     typer.echo(demo(out=out or Path(f"demo-{kind}"), kind=kind))
 
 
-@app.command()
-def phantom(
-    kind: Annotated[str, typer.Argument(help="See `synthcohort list phantoms`.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    patients: Annotated[int | None, typer.Option("--patients", min=1, help="How many patients.")] = None,
-    seed: Seed = 0,
-    settings: Settings = None,
-) -> None:
-    """Write a procedural stand-in in the layout of a public download."""
-    from .runs import fingerprint, publishing
-
-    plugin = plugins.find("phantoms", kind)
-    given = [*(settings or []), *([] if patients is None else [f"patients={patients}"])]
-    options = plugins.resolve(plugin, given)
-    if out.exists():
-        raise BadOutput("A phantom is written once", f"{out} exists", "Choose another folder or remove it")
-    with publishing(out, fingerprint({"phantom": kind, "options": options, "seed": seed})) as folder:
-        plugin(**options).write(folder, seed=seed)
-    typer.echo(out)
-
-
-@app.command()
-def prepare(
-    source: Source,
-    root: Root,
-    out: Out,
-    size: Size = 128,
-    seed: Seed = 0,
-    like: Annotated[Path | None, typer.Option("--like", help="Conform to this cohort's pixels.")] = None,
-    field_mm: Annotated[float | None, typer.Option("--field-mm", help="Keep a centred square of this width.")] = None,
-    shares: Annotated[str, typer.Option("--shares", help="Train, val, test, reference.")] = "0.6,0.1,0.15,0.15",
-    test_fold: Annotated[str, typer.Option("--fold", help="1/5: the first of five folds is the test split.")] = "",
-    findings: Findings = "",
-    min_finding_images: MinFindingImages = 0,
-    min_combination_images: Annotated[int, typer.Option(help="Drop images of rarer label combinations.")] = 0,
-    settings: Settings = None,
-) -> None:
-    """Make a cohort from a download or from your own images."""
-    from .prepare import prepare
-
-    cohort = prepare(
-        source,
-        root,
-        out=out,
-        size=size,
-        seed=seed,
-        like=like,
-        field_mm=field_mm,
-        shares=numbers(shares, "--shares"),
-        fold=fold(test_fold, "--fold"),
-        findings=names(findings) or (),
-        min_finding_images=min_finding_images,
-        min_combination_images=min_combination_images,
-        options=settings or (),
-    )
-    typer.echo(cohort.path)
-
-
-@app.command()
-def verify(cohort: Folder, as_json: Json = False) -> None:
-    """Say what is wrong with a cohort; exit status 1 if anything is."""
-    from .cohort import verify
-
-    problems = verify(cohort)
-    if as_json:
-        _print_json({"ok": not problems, "problems": problems})
-    else:
-        typer.echo("\n".join(problems) or f"{cohort.name}: nothing is wrong")
-    raise typer.Exit(1 if problems else 0)
-
-
-@app.command()
-def describe(cohort: Folder, as_json: Json = False) -> None:
-    """Say what a cohort holds and how it was made."""
-    from .describe import as_text, describe
-
-    facts = describe(cohort)
-    _print_json(facts) if as_json else typer.echo(as_text(facts))
+for _verb in VERBS:
+    app.command()(_verb)
 
 
 @app.command()
@@ -244,7 +161,7 @@ def evaluate(
         seed=seed,
         options=settings or (),
     )
-    _print_json([score.to_json() for score in scores]) if as_json else typer.echo(out)
+    print_json([score.to_json() for score in scores]) if as_json else typer.echo(out)
 
 
 @app.command()
@@ -274,7 +191,7 @@ def list_(
     else:
         content = {each: plugins.names(each) for each in ([kind] if kind else plugins.KINDS)}
         text = "\n".join(f"{each:<12}{' '.join(found)}" for each, found in content.items() if found)
-    _print_json(content) if as_json else typer.echo(text)
+    print_json(content) if as_json else typer.echo(text)
 
 
 @app.command()
@@ -283,11 +200,7 @@ def doctor(as_json: Json = False) -> None:
     from .doctor import as_text, doctor
 
     found = doctor()
-    _print_json(found) if as_json else typer.echo(as_text(found))
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    print_json(found) if as_json else typer.echo(as_text(found))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

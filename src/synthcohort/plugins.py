@@ -29,10 +29,18 @@ KINDS = {
     "tasks": "Task",
     "extractors": "Extractor",
     "metrics": "score",
+    "formats": "Format",
     "studies": "study",
 }
 # What a plugin must have at least; an outsider's name may lead anywhere.
-_METHODS = {"sources": "records", "phantoms": "write", "generators": "sample", "tasks": "fit", "extractors": "extract"}
+_METHODS = {
+    "sources": "records",
+    "phantoms": "write",
+    "generators": "sample",
+    "tasks": "fit",
+    "extractors": "extract",
+    "formats": "write",
+}
 
 
 def names(kind: str) -> list[str]:

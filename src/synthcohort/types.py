@@ -40,6 +40,9 @@ class Record:
         spacing_mm: (y, x) pixel spacing in millimetres, or None when unknown.
         stratum: What splits are balanced over, e.g. the disease group.
         volume_range: (low, high) intensities of the whole volume, for per-volume scaling; None for single images.
+        window: (centre, width) of the first display window that the header states, in units of `image`; None without.
+        split: What the download calls it: "train", "val", "test", or "" where it has no split.
+        burned_in: Whether the header says that text is burned into the pixels.
     """
 
     patient: str
@@ -52,6 +55,22 @@ class Record:
     spacing_mm: tuple[float, float] | None = None
     stratum: str = ""
     volume_range: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    split: str = ""
+    burned_in: bool = False
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Images that a source found and does not yield.
+
+    Attributes:
+        reason: Why, in words that name no patient and no file, e.g. "no PatientID".
+        count: How many.
+    """
+
+    reason: str
+    count: int = 1
 
 
 @dataclass(frozen=True)

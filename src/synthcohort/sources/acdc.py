@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import BadSource
 from ..layouts import ACDC_CLASSES, ACDC_INFO, ACDC_PATIENT, ACDC_PHASES, ACDC_TRAINING, acdc_frame, acdc_mask
+from ..source import Source as _Contract
 from ..types import Array, Record
 
 _UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
@@ -36,7 +37,7 @@ class _Frame:
     mask: Path
 
 
-class Source:
+class Source(_Contract):
     """Every slice of both phases of every patient.
 
     Args:
@@ -46,13 +47,13 @@ class Source:
         BadSource: There is no such folder, it has another layout, or a file is missing.
     """
 
-    MODALITY: ClassVar[str] = "cardiac cine MRI, short axis"
-    LICENCE: ClassVar[str] = "CC BY-NC-SA 4.0 (ACDC; research use, cite Bernard et al., IEEE TMI 2018)"
-    MASK_CLASSES: ClassVar[tuple[str, ...]] = ACDC_CLASSES
-    LABELS: ClassVar[tuple[str, ...]] = ()
+    MODALITY = "cardiac cine MRI, short axis"
+    LICENCE = "CC BY-NC-SA 4.0 (ACDC; research use, cite Bernard et al., IEEE TMI 2018)"
+    MASK_CLASSES: tuple[str, ...] = ACDC_CLASSES
+    LABELS: tuple[str, ...] = ()
     REVISION: ClassVar[int] = 1
     PERCENTILES: ClassVar[tuple[float, float]] = (0.5, 99.5)
-    VALUE_RULE: ClassVar[dict[str, Any]] = {"rule": "volume_percentiles", "low": PERCENTILES[0], "high": PERCENTILES[1]}
+    VALUE_RULE: Mapping[str, Any] = {"rule": "volume_percentiles", "low": PERCENTILES[0], "high": PERCENTILES[1]}
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -62,8 +63,12 @@ class Source:
         """Return the number of slices, read from the headers."""
         return sum(_open(frame.image, self._root).shape[2] for frame in self._frames)
 
-    def records(self) -> Iterator[Record]:
-        """Yield the slices, volume by volume; a volume is in memory only while its slices are yielded.
+    def parts(self) -> Sequence[_Frame]:
+        """Return the volumes."""
+        return self._frames
+
+    def read(self, part: _Frame) -> Iterator[Record]:
+        """Yield the slices of a volume.
 
         `image` is (1, y, x) float32 in scanner units, `mask` (y, x) uint8, `volume_range` the percentiles of the
         volume, `group` patient and phase, `attributes` the phase, `stratum` the disease group.
@@ -71,27 +76,23 @@ class Source:
         Raises:
             BadSource: A file cannot be read, or a mask does not fit its image.
         """
-        for frame in self._frames:
-            yield from self._slices(frame)
-
-    def _slices(self, frame: _Frame) -> Iterator[Record]:
-        header = _open(frame.image, self._root)
-        volume = _read(header, frame.image, self._root)
-        mask = _read_mask(frame, volume.shape, self._root)
+        header = _open(part.image, self._root)
+        volume = _read(header, part.image, self._root)
+        mask = _read_mask(part, volume.shape, self._root)
         low, high = np.percentile(volume, self.PERCENTILES)
         x_mm, y_mm = (float(zoom) for zoom in header.header.get_zooms()[:2])
         if not min(x_mm, y_mm) > 0:
-            raise BadSource("A header gives the pixel spacing", _name(frame.image, self._root), _AGAIN)
+            raise BadSource("A header gives the pixel spacing", _name(part.image, self._root), _AGAIN)
         for index in range(volume.shape[2]):
             yield Record(
-                patient=frame.patient,
-                group=f"{frame.patient} {frame.phase}",
+                patient=part.patient,
+                group=f"{part.patient} {part.phase}",
                 image=np.ascontiguousarray(volume[:, :, index].T[None]),
                 mask=np.ascontiguousarray(mask[:, :, index].T),
-                attributes={"phase": frame.phase},
+                attributes={"phase": part.phase},
                 slice_index=index,
                 spacing_mm=(y_mm, x_mm),
-                stratum=frame.stratum,
+                stratum=part.stratum,
                 volume_range=(float(low), float(high)),
             )
 

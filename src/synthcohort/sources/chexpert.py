@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..errors import BadSource
 from ..layouts import CHEXPERT_FINDINGS, CHEXPERT_ROOTS, CHEXPERT_TABLES
+from ..source import Source as _Contract
 from ..types import Record
 from ._pictures import read_grey
 from ._table import AGAIN, Table, inside, one_of
@@ -47,7 +48,7 @@ class _Row:
     view: str
 
 
-class Source:
+class Source(_Contract):
     """The frontal images of the training table, one record an image.
 
     Args:
@@ -62,15 +63,15 @@ class Source:
         BadSource: The folder or its table is missing, or a row of it is not valid.
     """
 
-    MODALITY: ClassVar[str] = "chest radiograph, frontal"
-    LICENCE: ClassVar[str] = (
+    MODALITY = "chest radiograph, frontal"
+    LICENCE = (
         "Stanford University data set research use agreement (CheXpert): non-commercial research only, the data may "
         "not be passed on; cite Irvin et al., AAAI 2019"
     )
-    MASK_CLASSES: ClassVar[tuple[str, ...]] = ()
-    LABELS: ClassVar[tuple[str, ...]] = CHEXPERT_FINDINGS
+    MASK_CLASSES: tuple[str, ...] = ()
+    LABELS: tuple[str, ...] = CHEXPERT_FINDINGS
     REVISION: ClassVar[int] = 1
-    VALUE_RULE: ClassVar[dict[str, Any]] = {"rule": "type_range"}
+    VALUE_RULE: Mapping[str, Any] = {"rule": "type_range"}
 
     def __init__(
         self,
@@ -91,8 +92,12 @@ class Source:
         """Return the number of images."""
         return len(self._rows)
 
-    def records(self) -> Iterator[Record]:
-        """Yield the images in the order of the table, one in memory at a time.
+    def parts(self) -> Sequence[_Row]:
+        """Return the rows of the table that are read, in its order."""
+        return self._rows
+
+    def read(self, part: _Row) -> Iterator[Record]:
+        """Yield the image of a row.
 
         `image` is (1, H, W) uint8, `group` patient and study, `slice_index` the number of the view in the study,
         `attributes` what is known of view (AP, PA, LL, RL), sex (F, M) and age in years.
@@ -100,18 +105,17 @@ class Source:
         Raises:
             BadSource: An image is absent or cannot be read.
         """
-        for row in self._rows:
-            _, patient, study, _ = row.path.split("/")
-            where = self._table.place(row.line)
-            known = {"view": row.view or None, "sex": row.sex or None, "age": row.age}
-            yield Record(
-                patient=patient,
-                group=f"{patient}/{study}",
-                image=read_grey(inside(self._root, row.path, where, AGAIN), f"image of {where}"),
-                labels=dict(zip(CHEXPERT_FINDINGS, row.findings, strict=True)),
-                attributes={name: value for name, value in known.items() if value is not None},
-                slice_index=row.number,
-            )
+        _, patient, study, _ = part.path.split("/")
+        where = self._table.place(part.line)
+        known = {"view": part.view or None, "sex": part.sex or None, "age": part.age}
+        yield Record(
+            patient=patient,
+            group=f"{patient}/{study}",
+            image=read_grey(inside(self._root, part.path, where, AGAIN), f"image of {where}"),
+            labels=dict(zip(CHEXPERT_FINDINGS, part.findings, strict=True)),
+            attributes={name: value for name, value in known.items() if value is not None},
+            slice_index=part.number,
+        )
 
     def _read(self, left_out: Counter[str], *, drop: bool) -> Iterator[_Row]:
         seen: set[str] = set()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from PIL import Image
 from .._checks import bad_label
 from ..errors import BadOption, BadSource
 from ..progress import say
+from ..source import Source as _Contract
 from ..types import Array, Record
 from ._pictures import FORMATS, UNREADABLE, read_picture
 from ._table import Table, inside
@@ -43,7 +44,7 @@ class _Row:
     labels: dict[str, int | None]
 
 
-class Source:
+class Source(_Contract):
     """Images listed in a table.
 
     Args:
@@ -97,25 +98,28 @@ class Source:
         """Return the number of images."""
         return len(self._rows)
 
-    def records(self) -> Iterator[Record]:
-        """Yield the images in the order of the table, one in memory at a time.
+    def parts(self) -> Sequence[_Row]:
+        """Return the rows of the table."""
+        return self._rows
+
+    def read(self, part: _Row) -> Iterator[Record]:
+        """Yield the image of a row.
 
         `image` is (1 or 3, H, W) uint8 or uint16, `mask` (H, W) uint8.
 
         Raises:
             BadSource: An image or mask cannot be read, or they do not fit together.
         """
-        for row in self._rows:
-            image = read_picture(row.image, self._name(row.image))
-            yield Record(
-                patient=row.patient,
-                group=row.group,
-                image=image,
-                mask=None if row.mask is None else self._read_mask(row.mask, image.shape[1:]),
-                labels=row.labels,
-                slice_index=row.slice_index,
-                spacing_mm=row.spacing_mm,
-            )
+        image = read_picture(part.image, self._name(part.image))
+        yield Record(
+            patient=part.patient,
+            group=part.group,
+            image=image,
+            mask=None if part.mask is None else self._read_mask(part.mask, image.shape[1:]),
+            labels=part.labels,
+            slice_index=part.slice_index,
+            spacing_mm=part.spacing_mm,
+        )
 
     def _check_columns(self, table: Table) -> None:
         table.need(("image", *self._findings.values()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from ..errors import BadSource
 from ..layouts import NIH_FINDINGS, NIH_NO_FINDING, NIH_SIZE, NIH_SPACING, NIH_TABLES
 from ..progress import say
+from ..source import Source as _Contract
 from ..types import Record
 from ._pictures import read_grey
 from ._table import AGAIN, Table, inside, one_of
@@ -39,7 +40,7 @@ class _Row:
     original: tuple[float, float, float, float] | None
 
 
-class Source:
+class Source(_Contract):
     """The pictures that are there and in the table, one record each.
 
     Args:
@@ -52,14 +53,14 @@ class Source:
         BadSource: The folder, its table or all of its pictures are missing, or a row of the table is not valid.
     """
 
-    MODALITY: ClassVar[str] = "chest radiograph, frontal"
-    LICENCE: ClassVar[str] = (
+    MODALITY = "chest radiograph, frontal"
+    LICENCE = (
         "no restriction on use; name the NIH Clinical Center as provider and cite Wang et al., CVPR 2017 (ChestX-ray8)"
     )
-    MASK_CLASSES: ClassVar[tuple[str, ...]] = ()
-    LABELS: ClassVar[tuple[str, ...]] = _LABELS
+    MASK_CLASSES: tuple[str, ...] = ()
+    LABELS: tuple[str, ...] = _LABELS
     REVISION: ClassVar[int] = 1
-    VALUE_RULE: ClassVar[dict[str, Any]] = {"rule": "type_range"}
+    VALUE_RULE: Mapping[str, Any] = {"rule": "type_range"}
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -82,8 +83,12 @@ class Source:
         """Return the number of images."""
         return len(self._rows)
 
-    def records(self) -> Iterator[Record]:
-        """Yield the images in the order of the table, one in memory at a time.
+    def parts(self) -> Sequence[_Row]:
+        """Return the rows of the table that have a picture, in its order."""
+        return self._rows
+
+    def read(self, part: _Row) -> Iterator[Record]:
+        """Yield the image of a row.
 
         `image` is (1, H, W) uint8, `group` the image itself, `attributes` what is known of view (AP, PA), sex (F, M)
         and age in years, `spacing_mm` that of the original scaled to the size of the picture.
@@ -91,17 +96,16 @@ class Source:
         Raises:
             BadSource: A picture cannot be read.
         """
-        for row in self._rows:
-            where = self._table.place(row.line)
-            image = read_grey(inside(self._root, row.picture, where, AGAIN), f"image of {where}")
-            yield Record(
-                patient=row.patient,
-                group=Path(row.picture).stem,
-                image=image,
-                labels={name: int(name in row.findings) for name in _LABELS},
-                attributes=dict(row.attributes),
-                spacing_mm=_spacing(row.original, image.shape[1:]),
-            )
+        where = self._table.place(part.line)
+        image = read_grey(inside(self._root, part.picture, where, AGAIN), f"image of {where}")
+        yield Record(
+            patient=part.patient,
+            group=Path(part.picture).stem,
+            image=image,
+            labels={name: int(name in part.findings) for name in _LABELS},
+            attributes=dict(part.attributes),
+            spacing_mm=_spacing(part.original, image.shape[1:]),
+        )
 
     def _read(self, pictures: dict[str, str], sex: str) -> Iterator[_Row]:
         seen: set[str] = set()
