@@ -19,7 +19,7 @@ _SPACING = ("spacing_y_mm", "spacing_x_mm")
 
 def check_types(facts: Any, digests: Any) -> None:
     """Raise ValueError when a field of a `Facts` or the digests are of another type than code relies on."""
-    texts = (facts.name, facts.modality, facts.source, facts.licence, *facts.mask_classes, *facts.labels)
+    texts = (facts.name, facts.modality, facts.source, facts.licence, facts.notice, *facts.mask_classes, *facts.labels)
     mappings = (facts.pixel_rules, facts.generator or {}, digests, *facts.history)
     if (
         not all(isinstance(text, str) for text in texts)

@@ -44,6 +44,7 @@ class Facts:
         history: Every preparation step with its parameters.
         source: The source's name.
         licence: The source's licence and terms.
+        notice: What whoever shares the cohort, or one made from it, must know.
         generator: For a synthetic cohort, the run that made it; None for a real one.
     """
 
@@ -59,6 +60,7 @@ class Facts:
     history: Sequence[Mapping[str, Any]] = ()
     source: str = ""
     licence: str = ""
+    notice: str = ""
     generator: Mapping[str, Any] | None = None
 
     @property

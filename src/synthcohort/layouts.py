@@ -96,3 +96,31 @@ NIH_NO_FINDING = "No Finding"
 NIH_SIZE = ("OriginalImage[Width", "Height]")
 NIH_SPACING = ("OriginalImagePixelSpacing[x", "y]")
 """Columns of the size in pixels and the spacing in millimetres before reduction: their names hold a bare comma."""
+
+SLIVER07_FOLDERS = ("training", "training-part1", "training-part2")
+"""Folders of the SLiver07 download that may hold the training volumes, merged or as the two archives unpack."""
+SLIVER07_IMAGE, SLIVER07_MASK = "liver-orig{:03d}.mhd", "liver-seg{:03d}.mhd"
+"""Header of volume NNN and of its mask, 001 to 020; the values lie in the .raw file that each names."""
+
+IDRID_ROOT = "A. Segmentation"
+IDRID_IMAGES, IDRID_MASKS = "1. Original Images", "2. All Segmentation Groundtruths"
+IDRID_PARTS = {"train": "a. Training Set", "test": "b. Testing Set"}
+"""Split -> folder below both of the above; images 1 to 54 are the training set, 55 to 81 the test set."""
+IDRID_TARGETS = {
+    "microaneurysm": ("1. Microaneurysms", "MA"),
+    "haemorrhage": ("2. Haemorrhages", "HE"),
+    "hard_exudate": ("3. Hard Exudates", "EX"),
+    "soft_exudate": ("4. Soft Exudates", "SE"),
+    "optic_disc": ("5. Optic Disc", "OD"),
+}
+"""What is outlined -> folder below a part of the masks, and ending of IDRiD_NN_ENDING.tif."""
+
+RSNA_ROOT = "rsna-intracranial-hemorrhage-detection"
+RSNA_TABLES = ("stage_2_train.csv", "stage_1_train.csv")
+"""Long tables with the columns ID and Label: six rows an image, ID = ID_<hex>_<subtype>."""
+RSNA_FOLDERS = ("stage_2_train", "stage_2_train_images", "stage_1_train_images", "stage_1_train")
+"""Folders that may hold the ID_<hex>.dcm of that table."""
+RSNA_SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
+"""Endings of ID, in the order of the rows; "any" is 1 when one of the others is."""
+RSNA_CORRUPT = "ID_6431af929"
+"""An image of the real download whose pixel data are cut short."""
