@@ -159,7 +159,7 @@ def prepare(root: Path, out: Path, *more: str) -> list[str | Path]:
 
 
 def test_a_missing_download(fails: Fails, tmp_path: Path) -> None:
-    assert "none" in fails(*prepare(tmp_path / "none", tmp_path / "cohort"))
+    assert "no folder" in fails(*prepare(tmp_path / "none", tmp_path / "cohort"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -381,7 +381,8 @@ def test_a_verb_calls_the_function_of_its_name(
     cli.main(command.split())
     assert double.call_count == 1
     bound = inspect.signature(function).bind(*double.call_args.args, **double.call_args.kwargs)
-    assert {key: bound.arguments[key] for key in expected} == expected
+    given = {**bound.arguments, **bound.arguments.get("choices", {})}
+    assert {key: given[key] for key in expected} == expected
 
 
 # What goes wrong anywhere.

@@ -22,7 +22,7 @@ ROWS = (
     ("errors", "types"),
     ("plugins", "runs", "progress", "devices", "layouts", "statistics", "pictures", "_checks"),
     ("cohort", "weights"),
-    ("nets", "source", "dicom"),
+    ("nets", "source", "dicom", "format"),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),
     ("prepare", "train", "describe", "export", "privacy", "lineage"),
     ("sample",),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 
 import synthcohort
 from synthcohort import _pixels
+from synthcohort._choices import Choices
 from synthcohort._listing import listing_sha256
 from synthcohort._split import assign, linked
 from synthcohort.cohort import Cohort, check_comparable, verify
@@ -99,17 +101,12 @@ def test_fewer_patients_than_splits() -> None:
 # Pixels
 
 
-def rules(size: int, **kwargs: object) -> _pixels.Rules:
-    return _pixels.Rules.of(
-        {"rule": "fixed", "low": 0.0, "high": 100.0}, size=size, like=None, **{"field_mm": None, **kwargs}
-    )  # type: ignore[arg-type]
+def rules(size: int, rule: dict[str, Any] | None = None, **choices: Any) -> _pixels.Rules:
+    values = rule or {"rule": "fixed", "low": 0.0, "high": 100.0}
+    return _pixels.Rules.of(values, Choices(size=size, **choices), None)
 
 
-def conform(record: Record, rule: _pixels.Rules) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float]]:
-    from synthcohort.cohort import Facts
-
-    facts = Facts("n", "m", "real", (1, rule.size, rule.size), "uint8", (0.0, 255.0))
-    return _pixels.conform(record, rule, facts)
+conform = _pixels.conform
 
 
 def test_values_are_scaled_clipped_and_rounded() -> None:
@@ -120,7 +117,7 @@ def test_values_are_scaled_clipped_and_rounded() -> None:
 
 def test_a_constant_volume_becomes_zero() -> None:
     record = Record("p", "g", np.full((1, 4, 4), 7, np.float32), volume_range=(7.0, 7.0))
-    rule = _pixels.Rules.of({"rule": "volume_percentiles"}, size=4, field_mm=None, like=None)
+    rule = rules(4, {"rule": "volume_percentiles"})
     assert conform(record, rule)[0].max() == 0
 
 
@@ -170,7 +167,8 @@ def test_the_same_command_again_changes_nothing(download: Path, tmp_path: Path) 
     assert step["images"] == {"read": len(cohort), "written": len(cohort), "dropped": 0}
     with pytest.raises(Mismatch, match="only for the same command"):
         prepare("acdc", download, out=out, size=32)
-    (download / "database/training/patient001/Info.cfg").write_text("ED: 1\nES: 1\nGroup: DCM\n")
+    info = download / "database/training/patient001/Info.cfg"
+    info.write_text(info.read_text() + "Weight: 80\n")
     with pytest.raises(Mismatch, match="only for the same command"):
         prepare("acdc", download, out=out, size=16)
 

@@ -161,22 +161,29 @@ def test_remarks_count_patients_and_name_each_kind_once() -> None:
     assert lines[0] == "Warning: one class in the whole cohort, so nothing can be learnt of: never."
     assert lines[1] == "Warning: held by fewer than 10 patients: rare (1)."
     assert lines[2].endswith(": rare (val, test).")
-    assert lines[3].startswith("Note: 4 of the 4 label combinations in train have fewer than 3,000 images")
-    assert len(lines) == 4
+    # Six patients are in train, so no combination is held by ten.
+    assert lines[3] == "Warning: 4 of the 4 label combinations in train are held by fewer than 10 patients."
+    assert lines[4].startswith("Note: 4 of the 4 label combinations in train have fewer than 3,000 images")
+    assert lines[5] == "Note: train has 12 images; study 003 saw no loss from about 9,000 on."
+    assert len(lines) == 6
     with pytest.raises(InputError, match="'never' has one class in the whole cohort"):
         list(_findings.remarks(values, patients, splits, ("rare", "never", "often"), ("never",)))
     with pytest.raises(InputError, match="'rare' has one class in val, test"):
         list(_findings.remarks(values, patients, splits, ("rare", "never", "often"), ("often", "rare")))
-    assert len(list(_findings.remarks(values, patients, splits, ("rare", "never", "often"), ("often",)))) == 4
+    assert len(list(_findings.remarks(values, patients, splits, ("rare", "never", "often"), ("often",)))) == 6
 
 
 def test_unknown_is_no_class_and_enough_data_is_not_remarked_on() -> None:
-    values = np.array([[1.0], [np.nan]] * 3000, np.float32)
-    patients = [f"p{i}" for i in range(6000)]
-    (line,) = _findings.remarks(values, patients, ["train"] * 6000, ("x",), ())
+    values = np.array([[1.0], [np.nan]] * 4500, np.float32)
+    patients = [f"p{i}" for i in range(9000)]
+    (line,) = _findings.remarks(values, patients, ["train"] * 9000, ("x",), ())
     assert "one class in the whole cohort" in line
-    values = np.array([[1.0], [0.0]] * 3000, np.float32)
-    assert list(_findings.remarks(values, patients, ["train"] * 6000, ("x",), ("x",))) == []
+    values = np.array([[1.0], [0.0]] * 4500, np.float32)
+    assert list(_findings.remarks(values, patients, ["train"] * 9000, ("x",), ("x",))) == []
+    # A combination of 4,500 images of 9 patients is large, and still rare.
+    nine = [f"p{i % 9}" if i % 2 else f"q{i}" for i in range(9000)]
+    (line,) = _findings.remarks(values, nine, ["train"] * 9000, ("x",), ("x",))
+    assert line == "Warning: 1 of the 2 label combinations in train are held by fewer than 10 patients."
     assert list(_findings.remarks(np.zeros((5, 0), np.float32), patients[:5], ["train"] * 5, (), ())) == []
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from synthcohort import plugins
-from synthcohort.errors import BadSource
+from synthcohort.errors import BadOption, BadSource
 from synthcohort.layouts import CHEXPERT_COLUMNS, CHEXPERT_FINDINGS, CHEXPERT_ROOTS, NIH_FINDINGS, NIH_NO_FINDING
 from synthcohort.sources import chexpert, nih_cxr14
 
@@ -241,6 +241,125 @@ def test_chexpert_names_the_mistake_in_one_line(tmp_path: Path, mistake: str) ->
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "patient00001" not in str(caught.value)
+
+
+def with_valid(root: Path, *rows: str) -> Path:
+    """Write a validation table beside the training table, and a picture for each row."""
+    rows = tuple(row.replace(f"{SMALL}/train/", f"{SMALL}/valid/") for row in rows)
+    (root / SMALL / "valid.csv").write_text("\n".join([",".join(CHEXPERT_COLUMNS), *rows]) + "\n")
+    for seed, row in enumerate(rows, 900):
+        grey(root / row.split(",")[0], seed)
+    return root
+
+
+_RADIOLOGISTS = (
+    chexpert_row("patient64541/study1/view1_frontal", {"Edema": "1.0", "Fracture": "0.0"}),
+    chexpert_row("patient64542/study1/view1_frontal", {"No Finding": "1.0"}, view="PA"),
+    chexpert_row("patient64542/study1/view2_lateral", {"No Finding": "1.0"}, view=""),
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept", "left_out", "modality"),
+    [
+        ({}, 24, {"lateral view": 8, "frontal view after the second": 1, "no finding stated": 2}, "frontal"),
+        ({"views": "frontal"}, 25, {"lateral view": 8, "no finding stated": 2}, "frontal"),
+        ({"views": "lateral"}, 8, {"frontal view": 27}, "lateral"),
+        ({"views": "all"}, 33, {"no finding stated": 2}, "radiograph"),
+        (
+            {"views": "frontal", "position": "PA"},
+            8,
+            {"lateral view": 8, "no finding stated": 2, "not taken PA": 17},
+            "",
+        ),
+        (
+            {"views": "frontal", "position": "AP"},
+            17,
+            {"lateral view": 8, "no finding stated": 2, "not taken AP": 8},
+            "",
+        ),
+    ],
+)
+def test_chexpert_views_and_positions(
+    tmp_path: Path, options: dict[str, Any], kept: int, left_out: dict[str, int], modality: str
+) -> None:
+    source = chexpert.Source(several_patients(tmp_path), **options)
+    records = list(source.records())
+    assert left_out == source.LEFT_OUT
+    assert len(source) == len(records) == kept
+    assert kept + sum(left_out.values()) == 35
+    assert source.MODALITY.endswith(modality)
+    position = options.get("position")
+    assert position is None or {record.attributes["view"] for record in records} == {position}
+    places = {(record.group, record.slice_index) for record in records}
+    assert len(places) == kept
+
+
+@pytest.mark.parametrize("views", ["lateral", "all"])
+def test_chexpert_lateral_images_have_no_position(tmp_path: Path, views: Any) -> None:
+    with pytest.raises(BadOption, match="positions of frontal images"):
+        chexpert.Source(several_patients(tmp_path), views=views, position="PA")
+
+
+def test_chexpert_tables(tmp_path: Path) -> None:
+    root = with_valid(several_patients(tmp_path), *_RADIOLOGISTS)
+    splits = {
+        tables: [record.split for record in chexpert.Source(root, tables=tables).records()]
+        for tables in ("train", "valid", "all")
+    }
+    assert splits == {"train": ["train"] * 24, "valid": ["test"] * 2, "all": ["train"] * 24 + ["test"] * 2}
+    source = chexpert.Source(root, tables="all")
+    assert source.LEFT_OUT["lateral view"] == 9
+    last = list(source.records())[-1]
+    assert (last.patient, last.labels["No Finding"]) == ("patient64542", 1)
+    path = root / _RADIOLOGISTS[1].split(",")[0].replace("/train/", "/valid/")
+    np.testing.assert_array_equal(last.image[0], np.asarray(Image.open(path)))
+
+
+def test_chexpert_official_split_is_the_validation_table(tmp_path: Path) -> None:
+    root = with_valid(several_patients(tmp_path), *_RADIOLOGISTS)
+    source_exam.sit("chexpert", root, tmp_path / "cohort", {"tables": "all", "views": "frontal"})
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((_GOOD.replace("patient00001", "patient00003"),), "line 2 of valid.csv names one of another"),
+        ((_RADIOLOGISTS[0], _RADIOLOGISTS[0]), "line 3 of valid.csv repeats"),
+        ((_RADIOLOGISTS[0].replace(",1.0", ",7"),), "line 2 of valid.csv has something else in Edema"),
+        ((), ""),
+    ],
+)
+def test_chexpert_names_mistakes_of_the_validation_table(tmp_path: Path, rows: tuple[str, ...], said: str) -> None:
+    root = several_patients(tmp_path)
+    if rows:
+        with_valid(root, *rows)
+    with pytest.raises(BadSource) as caught:
+        chexpert.Source(root, tables="all")
+    assert (said or "has no CheXpert-v1.0-small/train.csv and valid.csv") in str(caught.value)
+
+
+def test_chexpert_a_row_of_one_table_does_not_stand_in_the_other(tmp_path: Path) -> None:
+    root = several_patients(tmp_path)
+    table = root / SMALL / "train.csv"
+    table.write_text(table.read_text().replace("/train/patient00005", "/valid/patient00005"))
+    with pytest.raises(BadSource, match=r"A Path is CheXpert-v1\.0-small/train/"):
+        chexpert.Source(root)
+
+
+def test_chexpert_protocols_name_only_options_that_there_are() -> None:
+    own = set(plugins.options(chexpert.Source))
+    for protocol in chexpert.Source.PROTOCOLS.values():
+        assert sum(protocol["shares"]) == pytest.approx(1)
+        assert set(protocol.get("options", {})) <= own
+    paper, code = chexpert.Source.PROTOCOLS["paper"], chexpert.Source.PROTOCOLS["code"]
+    assert (paper["split"], paper["min_combination_images"], paper["count_combinations"]) == (
+        "stratified",
+        256,
+        "train",
+    )
+    assert (code["split"], code["min_combination_images"], code["count_combinations"]) == ("plain", 257, "pool")
+    assert (code["geometry"], code["intensity"], code["resize"]) == ("stretch", "slice_maximum", "pyramid")
 
 
 def test_chexpert_missing_folder(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .describe import describe as describe
     from .doctor import doctor as doctor
     from .evaluate import evaluate as evaluate
+    from .export import export as export
     from .prepare import prepare as prepare
     from .report import report as report
     from .sample import sample as sample
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_VERBS = ("demo", "describe", "doctor", "evaluate", "prepare", "report", "sample", "train")
+_VERBS = ("demo", "describe", "doctor", "evaluate", "export", "prepare", "report", "sample", "train")
 _HOMES = {"Cohort": "cohort", "verify": "cohort", **{verb: verb for verb in _VERBS}}
 __all__ = sorted([*_HOMES, "__version__"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -13,18 +13,39 @@ from ._arguments import (
     Findings,
     Folder,
     Json,
-    MinFindingImages,
     Out,
     Root,
     Seed,
     Settings,
-    Size,
     Source,
-    fold,
     names,
     numbers,
 )
-from .errors import BadOutput
+from ._arguments import fold as as_fold
+from ._choice_arguments import (
+    Balance,
+    Bits,
+    ChosenMinFindingImages,
+    ChosenSize,
+    Colour,
+    CountCombinations,
+    Damaged,
+    EmptySlices,
+    FieldMm,
+    Fold,
+    Geometry,
+    Intensity,
+    MinCombinationImages,
+    Oversample,
+    Protocol,
+    Resize,
+    Setting,
+    Shares,
+    SpacingMm,
+    Split,
+    Workers,
+)
+from .errors import BadOption, BadOutput
 
 
 def print_json(value: Any) -> None:
@@ -53,50 +74,79 @@ def phantom(
 
 
 def prepare(
+    context: typer.Context,
     source: Source,
     root: Root,
     out: Out,
-    size: Size = 128,
+    protocol: Protocol = "recommended",
+    setting: Setting = None,
+    size: ChosenSize = None,
     seed: Seed = 0,
     like: Annotated[Path | None, typer.Option("--like", help="Conform to this cohort's pixels.")] = None,
-    field_mm: Annotated[float | None, typer.Option("--field-mm", help="Keep a centred square of this width.")] = None,
-    shares: Annotated[str, typer.Option("--shares", help="Train, val, test, reference.")] = "0.6,0.1,0.15,0.15",
-    test_fold: Annotated[str, typer.Option("--fold", help="1/5: the first of five folds is the test split.")] = "",
+    intensity: Intensity = None,
+    geometry: Geometry = None,
+    field_mm: FieldMm = None,
+    spacing_mm: SpacingMm = None,
+    resize: Resize = None,
+    bits: Bits = None,
+    colour: Colour = None,
+    empty_slices: EmptySlices = None,
+    shares: Shares = None,
+    split: Split = None,
+    fold: Fold = None,
     findings: Findings = "",
-    min_finding_images: MinFindingImages = 0,
-    min_combination_images: Annotated[int, typer.Option(help="Drop images of rarer label combinations.")] = 0,
+    min_finding_images: ChosenMinFindingImages = None,
+    min_combination_images: MinCombinationImages = None,
+    count_combinations: CountCombinations = None,
+    balance: Balance = None,
+    oversample: Oversample = None,
+    damaged: Damaged = "stop",
+    workers: Workers = None,
     settings: Settings = None,
 ) -> None:
-    """Make a cohort from a download or from your own images."""
+    """Make a cohort from a download or from your own images; run it again to go on where it stopped."""
+    from ._choices import Choices
     from .prepare import prepare
 
+    given = {name: context.params[name] for name in plugins.options(Choices)}
+    given["shares"] = None if shares is None else numbers(shares, "--shares")
+    given["fold"] = None if fold is None else as_fold(fold, "--fold")
+    given["findings"] = names(findings)
     cohort = prepare(
         source,
         root,
         out=out,
-        size=size,
+        protocol=protocol,
         seed=seed,
         like=like,
-        field_mm=field_mm,
-        shares=numbers(shares, "--shares"),
-        fold=fold(test_fold, "--fold"),
-        findings=names(findings) or (),
-        min_finding_images=min_finding_images,
-        min_combination_images=min_combination_images,
+        damaged=cast(Any, damaged),
+        workers=workers,
         options=settings or (),
+        **given,
     )
     typer.echo(cohort.path)
 
 
-def verify(cohort: Folder, as_json: Json = False) -> None:
-    """Say what is wrong with a cohort; exit status 1 if anything is."""
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of a cohort; with --privacy, any export.")],
+    privacy: Annotated[bool, typer.Option("--privacy", help="Look for what may lead back to a person.")] = False,
+    known: Annotated[
+        Path | None, typer.Option("--known", help="With --privacy: identifiers to look for, one a line.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with a cohort, or with an export; exit status 1 if anything is."""
     from .cohort import verify
+    from .privacy import scan
 
-    problems = verify(cohort)
+    if known and not privacy:
+        raise BadOption("--known belongs to --privacy", "it is alone", "Add --privacy")
+    problems = [] if privacy and not (folder / "cohort.json").exists() else verify(folder)
+    problems += scan(folder, known=known) if privacy else []
     if as_json:
         print_json({"ok": not problems, "problems": problems})
     else:
-        typer.echo("\n".join(problems) or f"{cohort.name}: nothing is wrong")
+        typer.echo("\n".join(problems) or f"{folder.name}: nothing is wrong")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -108,5 +158,18 @@ def describe(cohort: Folder, as_json: Json = False) -> None:
     print_json(facts) if as_json else typer.echo(as_text(facts))
 
 
-VERBS = (phantom, prepare, verify, describe)
+def export(
+    cohort: Folder,
+    format: Annotated[str, typer.Option("--format", help="See `synthcohort list formats`.")],
+    out: Out,
+    real: Annotated[bool, typer.Option("--real", help="Export a cohort of real patients all the same.")] = False,
+    settings: Settings = None,
+) -> None:
+    """Write a cohort in the form its recipients use, marked as synthetic."""
+    from .export import export
+
+    typer.echo(export(cohort, out=out, format=format, real=real, options=settings or ()))
+
+
+VERBS = (phantom, prepare, verify, describe, export)
 """In the order of the help page."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ._labels import combinations
+from ._labels import Combinations, combinations
 from .errors import BadOption, InputError, UnknownName
 from .types import Array
 
@@ -22,6 +22,8 @@ FEW_PATIENTS = 10
 """Below this number of patients a finding is rare: intervals over patients say next to nothing."""
 GUIDELINE = 3000
 """Training images per label combination from which study 003 saw no loss (DuMont Schütte et al. 2021, discussion)."""
+GUIDELINE_TOTAL = 9000
+"""Training images down to which it saw none on chest radiographs, with three combinations (ibid.)."""
 _SCORED = ("train", "val", "test")
 
 
@@ -80,7 +82,7 @@ class Kept:
     combinations_dropped: int
 
 
-def keep(values: Array, patients: Sequence[str], offered: Sequence[str], wish: Wish) -> Kept:
+def keep(values: Array, patients: Sequence[str] | Array, offered: Sequence[str], wish: Wish) -> Kept:
     """Return which findings and images stay; all counts are of the whole pool, before anything is dropped.
 
     Args:
@@ -176,13 +178,22 @@ def remarks(
     if unscored:
         yield f"Warning: one class in a split, so a finding cannot be scored there: {_list(unscored)}."
     train = parts == "train"
-    sizes = combinations(present_only(values[train]), np.asarray(patients, dtype=object)[train]).images
-    small = int((sizes < GUIDELINE).sum())
-    if small:
+    yield from _guidelines(combinations(present_only(values[train]), np.asarray(patients, dtype=object)[train]))
+
+
+def _guidelines(train: Combinations) -> Iterator[str]:
+    """Yield what the practical guidelines of study 003 say of the label combinations in train."""
+    known, images = len(train.images), int(train.images.sum())
+    if few := int((train.patients < FEW_PATIENTS).sum()):
+        which = f"{few} of the {known} label combinations in train are held"
+        yield f"Warning: {which} by fewer than {FEW_PATIENTS} patients."
+    if small := int((train.images < GUIDELINE).sum()):
         yield (
-            f"Note: {small} of the {len(sizes)} label combinations in train have fewer than {GUIDELINE:,} images; "
+            f"Note: {small} of the {known} label combinations in train have fewer than {GUIDELINE:,} images; "
             "that many were enough in study 003 (DuMont Schütte et al. 2021), fewer were not always."
         )
+    if images < GUIDELINE_TOTAL:
+        yield f"Note: train has {images:,} images; study 003 saw no loss from about {GUIDELINE_TOTAL:,} on."
 
 
 def _one_fact(pair: Array) -> bool:

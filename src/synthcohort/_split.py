@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import bisect
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .errors import InputError
 from .runs import derive_seed
 from .types import SPLITS
+
+_ROUNDING = 1e-9
+"""0.7 + 0.1 is a little less than 0.8: cumulated shares of whole patients are rounded up by less than one of them."""
 
 
 def linked(pairs: Iterable[tuple[str, str]], patients: Iterable[str]) -> dict[str, str]:
@@ -87,16 +92,86 @@ def assign(
     return _deal(strata, clusters, wanted, order=(seed, "split"))
 
 
+def plain(clusters: Mapping[str, str], *, shares: Sequence[float], seed: int) -> dict[str, str]:
+    """Return patient -> split: patients in an order derived from their ids and the seed, cut at cumulated shares.
+
+    As in the released code of study 003: n patients are cut at the whole numbers below 0.8 n and 0.9 n, and nothing is
+    balanced. A cluster is never cut: the cut falls between clusters, where it is nearest.
+
+    Args:
+        clusters: Patient -> representative; patients of one cluster share a split.
+        shares: Share of train, val, test and reference; they sum to 1. A share of 0 leaves a split empty.
+        seed: Another seed gives another split.
+
+    Raises:
+        InputError: There are fewer patients than splits.
+    """
+    wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if share > 0}
+    members = _members(clusters, wanted, "splits")
+    queue = sorted(members, key=lambda name: derive_seed(seed, "plain split", name))
+    ends = list(itertools.accumulate(len(members[name]) for name in queue))
+    result: dict[str, str] = {}
+    start = 0
+    for place, (split, share) in enumerate(zip(wanted, itertools.accumulate(wanted.values()), strict=True), 1):
+        stop = len(queue) if place == len(wanted) else _nearest(ends, int(share * ends[-1] + _ROUNDING))
+        # None is empty, neither this split nor those that are still to come.
+        stop = min(max(stop, start + 1), len(queue) - len(wanted) + place)
+        result |= {patient: split for name in queue[start:stop] for patient in members[name]}
+        start = stop
+    return result
+
+
+def _nearest(ends: Sequence[int], wanted: int) -> int:
+    """Return how many clusters to take so that the patients in them, `ends` cumulated, are nearest to `wanted`."""
+    above = bisect.bisect_left(ends, wanted)
+    below = ends[above - 1] if above else 0
+    return above if wanted - below <= ends[above] - wanted else above + 1
+
+
+def official(
+    strata: Mapping[str, str],
+    clusters: Mapping[str, str],
+    parts: Mapping[str, Collection[str]],
+    *,
+    shares: Sequence[float],
+    seed: int,
+) -> tuple[dict[str, str], int]:
+    """Return patient -> split as the download has it, and how many patients it has in several parts.
+
+    What the download calls test or val is that; the other patients are divided over the splits that it does not name,
+    in proportion to their shares and stratified. A cluster of patients that it has in several parts goes to the first
+    of train, val and test among them, so that no test patient is trained on.
+
+    Args:
+        strata: Patient -> what to balance over.
+        clusters: Patient -> representative; patients of one cluster share a split.
+        parts: Patient -> what the download calls the parts that hold their images: "train", "val", "test"; "" where
+            it says nothing, which counts as "train".
+        shares: Share of train, val, test and reference; those of the splits that the download names are not used.
+        seed: Another seed gives another division of the others.
+
+    Raises:
+        InputError: The download names no test patient, or too few others.
+    """
+    said: dict[str, set[str]] = {}
+    for patient, name in clusters.items():
+        said.setdefault(name, set()).update(part or "train" for part in parts[patient])
+    crossing = sum(len(said[name]) > 1 for name in clusters.values())
+    part = {name: next(split for split in SPLITS if split in found) for name, found in said.items()}
+    named = set(part.values()) - {"train"}
+    if "test" not in named:
+        rule = "The official split is that of a download with test patients"
+        raise InputError(rule, "this one names none", "Use --split stratified")
+    rest = {patient: name for patient, name in clusters.items() if part[name] == "train"}
+    left = [0.0 if split in named else share for split, share in zip(SPLITS, shares, strict=True)]
+    splits = assign(strata, rest, shares=[share / sum(left) for share in left], seed=seed)
+    return {patient: splits.get(patient, part[name]) for patient, name in clusters.items()}, crossing
+
+
 def _deal(
     strata: Mapping[str, str], clusters: Mapping[str, str], wanted: Mapping[str, float], *, order: tuple[int, str]
 ) -> dict[str, str]:
-    members: dict[str, list[str]] = {}
-    for patient in sorted(clusters):
-        members.setdefault(clusters[patient], []).append(patient)
-    if len(members) < len(wanted):
-        kind = f"{order[1]}s"
-        rule = f"{kind.capitalize()} are by patient and none may be empty"
-        raise InputError(rule, f"fewer patients than {kind} ({len(members)} < {len(wanted)})", "Add patients")
+    members = _members(clusters, wanted, f"{order[1]}s")
     queue = sorted(members, key=lambda name: (strata[name], derive_seed(*order, name)))
     filled = dict.fromkeys(wanted, 0)
     result: dict[str, str] = {}
@@ -105,6 +180,17 @@ def _deal(
         filled[split] += len(members[name])
         result.update(dict.fromkeys(members[name], split))
     return result
+
+
+def _members(clusters: Mapping[str, str], wanted: Mapping[str, float], kind: str) -> dict[str, list[str]]:
+    """Return representative -> patients of its cluster, unless there are fewer clusters than splits or folds."""
+    members: dict[str, list[str]] = {}
+    for patient in sorted(clusters):
+        members.setdefault(clusters[patient], []).append(patient)
+    if len(members) < len(wanted):
+        rule = f"{kind.capitalize()} are by patient and none may be empty"
+        raise InputError(rule, f"fewer patients than {kind} ({len(members)} < {len(wanted)})", "Add patients")
+    return members
 
 
 def _furthest_behind(wanted: Mapping[str, float], filled: Mapping[str, int], total: int, left: int) -> str:

@@ -1,164 +1,294 @@
-"""Prepared samples in the order of the source, on disk until it is known which are kept and in what order."""
+"""Prepared samples in the order of the source, on disk until it is known which are kept and in what order.
+
+What is held in memory of a sample are a few numbers, so that a million of them fit; ids are held once each. An
+interrupted command finds its spool again and goes on behind the last task that was written whole.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hmac
-import itertools
-from collections.abc import Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from . import _pixels
-from ._split import divide, linked
+from ._journal import Journal
+from ._pseudonyms import pseudonym
+from ._reading import Sample
 from .cohort import CohortWriter, Facts
-from .progress import say
-from .runs import canonical_json, derive_seed, sha256
-from .types import Array, Record
+from .errors import BadSource
+from .runs import derive_seed
+from .types import Array, LeftOut
 
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    patient: str
-    group: str
-    slice_index: int
-    stratum: str
-    pixels: str
-    labels: tuple[int | None, ...]
-    attributes: Mapping[str, str | float | int]
-    spacing: tuple[float, float]
+_UNKNOWN = -1
+_FILES = ("spool.images", "spool.masks", "spool.journal")
 
 
 @dataclass
+class _Names:
+    """Texts, or other values, as whole numbers: their places in `values`."""
+
+    values: list[Any] = field(default_factory=list)
+    known: dict[Any, int] = field(default_factory=dict)
+
+    def code(self, value: Any) -> int:
+        code = self.known.setdefault(value, len(self.values))
+        if code == len(self.values):
+            self.values.append(value)
+        return code
+
+
 class Spool:
     """Samples that have gone through the pixel rules.
 
-    Attributes:
+    Args:
         folder: Where they are kept.
-        facts: Of the cohort, with all findings of the source.
+        facts: Of the cohort, with all findings of the source; its number of channels is not looked at.
         key: Under which ids become pseudonyms.
+
+    Attributes:
+        facts: As given.
+        left_out: Reason -> how many images a source found and did not yield.
+        tasks: How many tasks of the reading are in it.
     """
 
-    folder: Path
-    facts: Facts
-    key: bytes
-    _entries: list[_Entry] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Open the files."""
-        self._paths = [self.folder / "spool.images", self.folder / "spool.masks"]
-        self._files = [path.open("wb") for path in self._paths]
+    def __init__(self, folder: Path, facts: Facts, key: bytes) -> None:
+        self.facts, self.tasks = facts, 0
+        self.left_out: Counter[str] = Counter()
+        self._key = key
+        self._paths = [folder / name for name in _FILES]
+        self._journal = Journal(self._paths[2], key)
+        self._patients, self._groups, self._strata, self._splits = _Names(), _Names(), _Names(), _Names()
+        self._attributes = _Names()
+        # One entry a sample: codes of names, then numbers.
+        self._codes = {name: array("i") for name in ("patient", "group", "stratum", "split", "attributes")}
+        self._index, self._spacing, self._text = array("q"), array("d"), bytearray()
+        self._labels, self._digests = array("b"), bytearray()
+        self._places: set[tuple[int, int]] = set()
+        self._pseudonyms: dict[tuple[str, ...], str] = {}
+        self._channels = 0
+        self._files = self._resume()
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self._entries)
+        return len(self._index)
 
-    def add(self, record: Record, rules: _pixels.Rules) -> None:
-        """Prepare one record and keep it."""
-        image, mask, spacing = _pixels.conform(record, rules, self.facts)
-        self._files[0].write(image.data)
-        if mask is not None:
-            self._files[1].write(mask.data)
-        self._entries.append(
-            _Entry(
-                patient=record.patient,
-                group=record.group,
-                slice_index=record.slice_index,
-                stratum=record.stratum,
-                pixels=sha256(image.tobytes()) if image.min() < image.max() else "",
-                labels=tuple(record.labels.get(name) for name in self.facts.labels),
-                attributes=record.attributes,
-                spacing=spacing,
+    def _resume(self) -> list[BinaryIO]:
+        """Take up what an earlier process left, and return the files of images and masks, open behind it."""
+        end = 0
+        for path in self._paths[:2]:
+            path.touch()
+        held = [path.stat().st_size for path in self._paths[:2]]
+        for entry, place in self._journal.entries():
+            sizes = self._sizes(entry["channels"])
+            if any((len(self) + len(entry["rows"])) * size > have for size, have in zip(sizes, held, strict=True)):
+                break  # the pixels never reached the disk
+            self._take(entry)
+            end = place
+        self._journal.open(end)
+        files: list[BinaryIO] = [path.open("r+b") for path in self._paths[:2]]
+        for file, size in zip(files, self._sizes(self._channels), strict=True):
+            file.truncate(size * len(self))
+            file.seek(size * len(self))
+        return files
+
+    def _sizes(self, channels: int) -> tuple[int, int]:
+        """Return the bytes of an image and of a mask."""
+        area = self.facts.shape[1] * self.facts.shape[2]
+        return channels * area * np.dtype(self.facts.dtype).itemsize, area if self.facts.mask_classes else 0
+
+    def add(self, found: Sequence[Sample | LeftOut]) -> None:
+        """Keep what one task of the reading gave.
+
+        Raises:
+            BadSource: The samples do not fit those that are here.
+        """
+        samples = [item for item in found if isinstance(item, Sample)]
+        channels = {len(sample.image) for sample in samples} | ({self._channels} if self._channels else set())
+        if len(channels) > 1:
+            raise BadSource(
+                "All images of a cohort have the same channels", "grey and RGB are mixed", "Choose --colour"
             )
+        left_out = Counter[str]()
+        for item in found:
+            if isinstance(item, LeftOut):
+                left_out[item.reason] += item.count
+        entry = {
+            "channels": max(channels, default=0),
+            "left_out": dict(left_out),
+            "rows": [_row(sample) for sample in samples],
+        }
+        self._take(entry)
+        for sample in samples:
+            self._files[0].write(sample.image.data)
+            if sample.mask is not None:
+                self._files[1].write(sample.mask.data)
+        for file in self._files:
+            file.flush()
+        self._journal.append(entry)
+
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        """Add one task's rows to what is held in memory."""
+        self._channels = self._channels or entry["channels"]
+        self.left_out.update(entry["left_out"])
+        for row in entry["rows"]:
+            self._take_row(*row)
+        self.tasks += 1
+
+    def _take_row(
+        self,
+        patient: str,
+        group: str,
+        slice_index: int,
+        stratum: str,
+        split: str,
+        pixels: str,
+        labels: Sequence[int | None],
+        attributes: Sequence[tuple[str, Any]],
+        spacing: tuple[float | None, float | None],
+        text: bool,
+    ) -> None:
+        patient_code = self._patients.code(patient)
+        group_code = self._groups.code((patient_code, group))
+        if (group_code, slice_index) in self._places:
+            raise BadSource("A slice is there once", f"image {len(self) + 1} repeats one", "Check the slice indices")
+        self._places.add((group_code, slice_index))
+        codes = (
+            patient_code,
+            group_code,
+            self._strata.code(stratum),
+            self._splits.code(split),
+            self._attributes.code(tuple(map(tuple, attributes))),
         )
+        for column, code in zip(self._codes.values(), codes, strict=True):
+            column.append(code)
+        self._index.append(slice_index)
+        self._spacing.extend(float("nan") if value is None else value for value in spacing)
+        self._text.append(text)
+        self._labels.extend(_UNKNOWN if value is None else value for value in labels)
+        self._digests += bytes.fromhex(pixels)[:16] if pixels else bytes(16)
+
+    def column(self, name: str) -> Array:
+        """Return (N,) int codes of "patient", "group", "stratum", "split" or "attributes"."""
+        return np.array(self._codes[name], dtype=np.int32)
 
     @property
     def patients(self) -> list[str]:
-        """Return the source id of each sample's patient."""
-        return [entry.patient for entry in self._entries]
+        """Return the source ids of the patients, by code."""
+        names: list[str] = self._patients.values
+        return names
+
+    def strata(self) -> dict[str, str]:
+        """Return patient -> what the source balances splits over: that of the patient's first sample."""
+        first = np.unique(self.column("patient"), return_index=True)[1].tolist()
+        strata = [self._strata.values[self._codes["stratum"][at]] for at in first]
+        return dict(zip(self.patients, strata, strict=True))
+
+    def official(self) -> list[str]:
+        """Return what the download calls the split of each sample."""
+        return [self._splits.values[code] for code in self._codes["split"]]
 
     def values(self) -> Array:
         """Return (N, L) float32 labels; unknown is NaN."""
-        table = np.array([entry.labels for entry in self._entries], dtype=np.float32)  # None becomes NaN
-        return table.reshape(len(self), len(self.facts.labels))
+        values = np.array(self._labels, dtype=np.int8).reshape(len(self), len(self.facts.labels)).astype(np.float32)
+        values[values == _UNKNOWN] = np.nan
+        return values
 
-    def split(
-        self,
-        kept: Array,
-        strata: Mapping[str, str],
-        *,
-        shares: Sequence[float],
-        seed: int,
-        fold: tuple[int, int] | None,
-    ) -> tuple[dict[str, str], dict[str, int]]:
-        """Return patient -> split, and how many patients and images are identical under different patients.
+    def with_text(self) -> Array:
+        """Return (N,) bool: whether text is burned in."""
+        return np.array(self._text, dtype=bool)
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels of the samples; 0 without samples."""
+        return self._channels
+
+    def identical(self, kept: Array) -> list[Array]:
+        """Return, for each set of identical images that several patients hold, the positions of its images."""
+        digests = np.frombuffer(bytes(self._digests), dtype=np.uint64).reshape(-1, 2)
+        positions = np.flatnonzero(kept & digests.any(axis=1))
+        order = positions[np.lexsort(digests[positions].T)]
+        bounds = np.flatnonzero((digests[order][1:] != digests[order][:-1]).any(axis=1)) + 1
+        patients = self.column("patient")
+        return [same for same in np.split(order, bounds) if len(same) > 1 and len(np.unique(patients[same])) > 1]
+
+    def write(self, writer: CohortWriter, repeats: Array, splits: Mapping[str, str], *, seed: int) -> None:
+        """Copy samples group by group in an order that does not betray the source's, and remove the spool.
 
         Args:
-            kept: (N,) bool, the samples that count.
-            strata: Patient -> what to balance over; the source's own strata when empty.
-            shares: Of train, val, test and reference.
-            seed: Another seed gives another split.
-            fold: Which of how many folds is the test split.
+            writer: Of the cohort.
+            repeats: (N,) int, how often each sample is written; 0 for one that is not kept.
+            splits: Patient -> split.
+            seed: Of the order.
         """
-        entries = list(itertools.compress(self._entries, kept))
-        holders: dict[str, dict[str, int]] = {}
-        for entry in entries:
-            if entry.pixels:
-                count = holders.setdefault(entry.pixels, {})
-                count[entry.patient] = count.get(entry.patient, 0) + 1
-        shared = [list(counts) for counts in holders.values() if len(counts) > 1]
-        patients = {patient for group in shared for patient in group}
-        images = sum(sum(counts.values()) for counts in holders.values() if len(counts) > 1)
-        if shared:
-            say(
-                f"Warning: {len(patients)} patients hold {images} images that are identical to another patient's; "
-                "patients with identical images are kept in one split."
-            )
-        strata = strata or {entry.patient: entry.stratum for entry in reversed(entries)}
-        clusters = linked((pair for group in shared for pair in itertools.pairwise(group)), strata)
-        splits = divide(strata, clusters, shares=shares, seed=seed, fold=fold)
-        return splits, {"patients": len(patients), "images": images}
-
-    def write(self, writer: CohortWriter, kept: Array, splits: Mapping[str, str], *, seed: int) -> None:
-        """Copy the kept samples group by group in an order that does not betray the source's, and remove the spool."""
-        for file in self._files:
-            file.flush()
-        images = self._load(0, self.facts.shape, self.facts.dtype)
-        masks = self._load(1, self.facts.shape[1:], "uint8") if self.facts.mask_classes else None
-        labels = [(name, self.facts.labels.index(name)) for name in writer.facts.labels]
-        places = {(e.patient, e.group): derive_seed(seed, "order", e.patient, e.group) for e in self._entries}
-        keys = [(places[e.patient, e.group], e.slice_index) for e in self._entries]
-        for i in sorted(np.flatnonzero(kept).tolist(), key=lambda position: keys[position]):
-            entry = self._entries[i]
-            row = self._row(entry, splits[entry.patient], {f"label.{name}": entry.labels[at] for name, at in labels})
-            writer.append(images[i], None if masks is None else masks[i], row)
+        for at, repeat in self._ordered(repeats, seed):
+            image = self._load(0, at, self.facts.dtype).reshape(-1, *self.facts.shape[1:])
+            mask = self._load(1, at, "uint8").reshape(self.facts.shape[1:]) if self.facts.mask_classes else None
+            writer.append(image, mask, self._row(at, repeat, splits, writer.facts.labels))
+        self.close()
         for path in self._paths:
             path.unlink()
 
-    def _row(self, entry: _Entry, split: str, labels: Mapping[str, int | None]) -> dict[str, Any]:
+    def _ordered(self, repeats: Array, seed: int) -> Iterator[tuple[int, int]]:
+        """Yield (position, which repeat of it) in the order of the cohort."""
+        keys = [derive_seed(seed, "order", self.patients[code], group) for code, group in self._groups.values]
+        places = np.array(keys, dtype=np.int64)[self.column("group")]
+        for at in np.lexsort((np.array(self._index), places)).tolist():
+            yield from ((at, repeat) for repeat in range(int(repeats[at])))
+
+    def _load(self, which: int, at: int, dtype: str) -> Array:
+        # Read, not mapped: mapped pages count as this process's memory, and there may be hundreds of gigabytes.
+        size = self._sizes(self._channels)[which]
+        self._files[which].seek(at * size)
+        return np.frombuffer(self._files[which].read(size), dtype=dtype)
+
+    def _row(self, at: int, repeat: int, splits: Mapping[str, str], labels: Iterable[str]) -> dict[str, Any]:
+        code, group = self._groups.values[self._codes["group"][at]]
+        patient, index = self.patients[code], self._index[at]
+        own = ("sample", patient, group, index, *((repeat,) if repeat else ()))
+        values = self._labels[at * len(self.facts.labels) : (at + 1) * len(self.facts.labels)]
+        stated = dict(zip(self.facts.labels, values, strict=True))
         return {
-            "sample_id": self._pseudonym("sample", entry.patient, entry.group, entry.slice_index),
-            "patient_id": self._pseudonym("patient", entry.patient),
-            "group_id": self._pseudonym("group", entry.patient, entry.group),
-            "slice_index": entry.slice_index,
-            "split": split,
-            **labels,
-            **{f"attr.{name}": value for name, value in entry.attributes.items()},
-            "spacing_y_mm": entry.spacing[0],
-            "spacing_x_mm": entry.spacing[1],
+            "sample_id": pseudonym(self._key, *own),
+            "patient_id": self._pseudonym("patient", patient),
+            "group_id": self._pseudonym("group", patient, group),
+            "slice_index": index,
+            "split": splits[patient],
+            **{f"label.{name}": None if stated[name] == _UNKNOWN else stated[name] for name in labels},
+            **{f"attr.{name}": value for name, value in self._attributes.values[self._codes["attributes"][at]]},
+            "spacing_y_mm": self._spacing[2 * at],
+            "spacing_x_mm": self._spacing[2 * at + 1],
         }
 
-    def _pseudonym(self, *what: str | int) -> str:
-        return hmac.digest(self.key, canonical_json(what).encode(), "sha256").hex()[:16]
+    def _pseudonym(self, *what: str) -> str:
+        """Return a pseudonym that many rows share."""
+        if what not in self._pseudonyms:
+            self._pseudonyms[what] = pseudonym(self._key, *what)
+        return self._pseudonyms[what]
 
     def close(self) -> None:
         """Close the files; what a full disk did not take has been reported by then."""
-        for file in self._files:
+        for close in (*(file.close for file in self._files), self._journal.close):
             with contextlib.suppress(OSError):
-                file.close()
+                close()
 
-    def _load(self, which: int, item: tuple[int, ...], dtype: str) -> Array:
-        return np.memmap(self._paths[which], dtype=dtype, mode="r", shape=(len(self), *item))
+
+def _row(sample: Sample) -> list[Any]:
+    """Return what the journal keeps of a sample."""
+    spacing = [value if value == value else None for value in sample.spacing]
+    return [
+        sample.patient,
+        sample.group,
+        sample.slice_index,
+        sample.stratum,
+        sample.split,
+        sample.pixels,
+        sample.labels,
+        sample.attributes,
+        spacing,
+        sample.text,
+    ]

@@ -288,7 +288,9 @@ class CohortWriter:
 
     def __init__(self, folder: Path, facts: Facts, key: bytes | None) -> None:
         self.folder, self.facts, self._key = folder, facts, key
-        self._rows: list[dict[str, Any]] = []
+        # Columns, not rows: a million rows as mappings would fill the memory.
+        self._columns: dict[str, list[Any]] = {}
+        self._count = 0
         self._files = [_ArrayFile(folder / "images.npy", facts.shape, facts.dtype)]
         if facts.mask_classes:
             self._files.append(_ArrayFile(folder / "masks.npy", facts.shape[1:], "uint8"))
@@ -299,7 +301,14 @@ class CohortWriter:
         assert len(arrays) == len(self._files), "masks are all there or all absent"
         for file, array in zip(self._files, arrays, strict=True):
             file.append(array)
-        self._rows.append({**row, "digest": self._digest(image)})
+        for name, value in (*row.items(), ("digest", self._digest(image))):
+            if name not in self._columns:
+                self._columns[name] = [None] * self._count
+            self._columns[name].append(value)
+        self._count += 1
+        if len(row) + 1 < len(self._columns):  # a row without some of the columns
+            for values in self._columns.values():
+                values += [None] * (self._count - len(values))
 
     def _digest(self, image: Array) -> str:
         data = np.ascontiguousarray(image).tobytes()
@@ -309,7 +318,7 @@ class CohortWriter:
         """Write the table (with further columns) and cohort.json, last."""
         for file in self._files:
             file.close()
-        table = pd.DataFrame(self._rows)
+        table = pd.DataFrame(self._columns)
         for name, values in (columns or {}).items():
             table[name] = list(values)
         for name in self.facts.labels:

@@ -43,6 +43,10 @@ class InputError(SynthcohortError):
         end = "" if next_step.endswith("?") else "."
         super().__init__(" ".join(f"{rule}: {offender}. {next_step}{end}".split()))
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        """Return how to make it again: workers send their errors to the process that started them."""
+        return type(self), (self.rule, self.offender, self.next_step)
+
 
 class UnknownName(InputError):
     """No plugin has the name."""

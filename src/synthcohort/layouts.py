@@ -97,8 +97,9 @@ NIH_SIZE = ("OriginalImage[Width", "Height]")
 NIH_SPACING = ("OriginalImagePixelSpacing[x", "y]")
 """Columns of the size in pixels and the spacing in millimetres before reduction: their names hold a bare comma."""
 
-SLIVER07_FOLDERS = ("training", "training-part1", "training-part2")
-"""Folders of the SLiver07 download that may hold the training volumes, merged or as the two archives unpack."""
+SLIVER07_FOLDERS = ("training", "training-part1", "training-part2", "training-scans", "training-labels")
+"""Folders of the SLiver07 download that may hold the training volumes: merged, as its two archives unpack, or images
+and masks apart as in the copy on Zenodo."""
 SLIVER07_IMAGE, SLIVER07_MASK = "liver-orig{:03d}.mhd", "liver-seg{:03d}.mhd"
 """Header of volume NNN and of its mask, 001 to 020; the values lie in the .raw file that each names."""
 
@@ -114,6 +115,8 @@ IDRID_TARGETS = {
     "optic_disc": ("5. Optic Disc", "OD"),
 }
 """What is outlined -> folder below a part of the masks, and ending of IDRiD_NN_ENDING.tif."""
+IDRID_IMAGE, IDRID_MASK = "IDRiD_{:02d}.jpg", "IDRiD_{:02d}_{}.tif"
+"""Photograph number NN, and the outline of one target in it by the target's ending."""
 
 RSNA_ROOT = "rsna-intracranial-hemorrhage-detection"
 RSNA_TABLES = ("stage_2_train.csv", "stage_1_train.csv")

@@ -138,10 +138,10 @@ def resolve(plugin: Callable[..., Any], given: Mapping[str, Any] | Iterable[str]
         BadOption: A key is unknown or a value has the wrong type.
     """
     known = options(plugin, **kwargs)
-    pairs = dict(given) if isinstance(given, Mapping) else dict(_split_pair(text) for text in given)
+    given = pairs(given)
     resolved = {name: option.default for name, option in known.items()}
-    _check_known(pairs, known)
-    for name, value in pairs.items():
+    _check_known(given, known)
+    for name, value in given.items():
         resolved[name] = _convert(known[name], value)
     return resolved
 
@@ -159,13 +159,22 @@ def resolve_each(
     Raises:
         BadOption: No plugin has a key, or a value has the wrong type.
     """
-    pairs = dict(given) if isinstance(given, Mapping) else dict(_split_pair(text) for text in given)
+    given = pairs(given)
     known = {name: options(plugin, **kwargs) for name, plugin in plugins.items()}
-    _check_known(pairs, {key for each in known.values() for key in each})
+    _check_known(given, {key for each in known.values() for key in each})
     return {
-        name: resolve(plugin, {key: value for key, value in pairs.items() if key in known[name]}, **kwargs)
+        name: resolve(plugin, {key: value for key, value in given.items() if key in known[name]}, **kwargs)
         for name, plugin in plugins.items()
     }
+
+
+def pairs(given: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+    """Return options as a mapping, whether they come as one or as "key=value" texts.
+
+    Raises:
+        BadOption: A text is no such pair.
+    """
+    return dict(given) if isinstance(given, Mapping) else dict(_split_pair(text) for text in given)
 
 
 def _check_known(given: Iterable[str], known: Collection[str]) -> None:
@@ -226,8 +235,9 @@ def _as(kind: Any, value: Any) -> Any:
             return None
         raise ValueError
     if origin is typing.Literal:
-        if value in typing.get_args(kind):
-            return value
+        for choice in typing.get_args(kind):
+            if value == choice or value == str(choice):  # numbers come as texts from the command line
+                return choice
         raise ValueError
     if origin is tuple:
         item = typing.get_args(kind)[0]

@@ -90,6 +90,12 @@ def sample(
         if (run / LOG).exists():
             runs.write_atomic(writer.folder / TRAINING_LOG, (run / LOG).read_bytes())
         writer.finish()
+    return _done(out, facts.notice)
+
+
+def _done(out: Path, notice: str) -> Cohort:
+    if notice:
+        say(f"Notice: {notice}")
     return Cohort(out)
 
 

@@ -228,7 +228,12 @@ def to_unit_range(images: Array, value_range: tuple[float, float]) -> npt.NDArra
         value_range: (low, high) of the stored type, e.g. (0, 255).
     """
     low, high = value_range
-    return ((images.astype(np.float32) - low) * (2 / (high - low)) - 1).astype(np.float32)
+    unit = images.astype(np.float32)
+    if low:
+        unit -= np.float32(low)
+    unit *= np.float32(2 / (high - low))  # in place: a batch is read and written once less with each
+    unit -= np.float32(1)
+    return unit
 
 
 def from_unit_range(images: Array, value_range: tuple[float, float], dtype: str) -> Array:

@@ -61,7 +61,7 @@ def write_facts(out: Path, real: Cohort, synthetic: Cohort, **further: Any) -> N
 
 
 def _described(cohort: Cohort) -> dict[str, Any]:
-    names = ("name", "modality", "provenance", "shape", "dtype", "source", "licence", "generator")
+    names = ("name", "modality", "provenance", "shape", "dtype", "source", "licence", "notice", "generator")
     facts = {name: getattr(cohort.facts, name) for name in names}
     if cohort.facts.provenance != "real":
         facts["history"] = [dict(step) for step in cohort.facts.history]

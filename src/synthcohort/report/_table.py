@@ -93,6 +93,7 @@ def facts_of(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("Labels", RULES.get(evaluation.label_rule, "")),
         ("Source", str(real.get("source") or "")),
         ("Licence", str(real.get("licence") or "")),
+        ("Notice", str(real.get("notice") or "")),
         ("Evaluated", str(evaluation.facts.get("date") or "")),
         ("Evaluation", str(evaluation.facts.get("fingerprint", ""))[:12]),
     ]

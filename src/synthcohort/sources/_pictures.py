@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from ..errors import BadSource
 from ..types import Array
@@ -28,19 +28,22 @@ UNREADABLE = (  # whatever a decoder or a reader of metadata says of bytes that 
     struct.error,
 )
 _GREY = ("L", "LA", "RGB", "RGBA")
+_AGAIN = "Download it again"
 
 
-def read_picture(path: Path, name: str) -> Array:
+def read_picture(path: Path, name: str, *, turned: bool = True) -> Array:
     """Return an 8- or 16-bit picture as (1 or 3, H, W) uint8 or uint16.
 
     Args:
         path: The file.
         name: What messages call it.
+        turned: Whether a picture is turned where its metadata say so; otherwise one that would have to be is refused,
+            because nothing says whether its mask is to be turned as well.
 
     Raises:
         BadSource: It is absent or damaged, has several frames, real transparency or another form.
     """
-    picture, frames = _open(path, name)
+    picture, frames = _open(path, name, turned=turned)
     values = None if frames > 1 else _values(picture)
     if values is None:
         rule = "An image is one 8- or 16-bit picture, grey or RGB, without transparency"
@@ -61,19 +64,57 @@ def read_grey(path: Path, name: str) -> Array:
     picture, frames = _open(path, name)
     if picture.mode not in _GREY or frames > 1:
         rule = "An image is one 8-bit grey picture"
-        raise BadSource(rule, f"{name} has mode {picture.mode}, {frames} frames", "Download it again")
+        raise BadSource(rule, f"{name} has mode {picture.mode}, {frames} frames", _AGAIN)
     return np.asarray(picture.convert("L"))[None]
 
 
-def _open(path: Path, name: str) -> tuple[Image.Image, int]:
+def read_mask(path: Path, name: str) -> Array:
+    """Return what a picture marks, (H, W) bool: every pixel that is not black, whatever the file's way to say so.
+
+    Args:
+        path: The file: one bit a pixel, grey of any depth, a palette, or RGB.
+        name: What messages call it.
+
+    Raises:
+        BadSource: It is absent or damaged, has several frames, is to be turned, or shows colour that is transparent.
+    """
+    picture, frames = _open(path, name, turned=False)
+    marked = None if frames > 1 else _marked(picture)
+    if marked is None:
+        rule = "A mask is one picture, grey, in RGB or with a palette, without transparency"
+        raise BadSource(rule, f"{name} has mode {picture.mode}, {frames} frames", _AGAIN)
+    return marked
+
+
+def _marked(picture: Image.Image) -> Array | None:
+    if picture.mode == "P":
+        colours = np.zeros((256, 3), np.uint8)
+        palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        colours[: len(palette)] = palette
+        return np.asarray(colours.max(axis=1)[np.asarray(picture)] > 0)
+    values = np.asarray(picture)
+    if picture.mode in ("LA", "RGBA"):
+        marked = values[..., :-1].any(axis=2)
+        return None if (marked & (values[..., -1] == 0)).any() else np.asarray(marked)
+    if picture.mode == "RGB":
+        return np.asarray(values.any(axis=2))
+    if picture.mode in ("1", "L") or (picture.mode.startswith("I") and values.min() >= 0):
+        return np.asarray(values > 0)
+    return None
+
+
+def _open(path: Path, name: str, *, turned: bool = True) -> tuple[Image.Image, int]:
     """Return a picture, loaded and upright, and the number of frames in its file."""
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # odd metadata, of pixels that are read or refused below
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(path, formats=FORMATS) as opened:
+                if not turned and opened.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
+                    raise BadSource("A picture with a mask is stored upright", f"{name} is not", _AGAIN)
                 return ImageOps.exif_transpose(opened), getattr(opened, "n_frames", 1)
         except FileNotFoundError as error:
-            raise BadSource("Every image of the table is there", f"no {name}", "Add it or correct the table") from error
+            raise BadSource("Every image is there", f"no {name}", "Add it or correct the table") from error
         except UNREADABLE as error:
             raise BadSource("An image must be a readable PNG, JPEG or TIFF", name, "Replace it") from error
 

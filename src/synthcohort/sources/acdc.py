@@ -1,31 +1,35 @@
 """ACDC: short-axis cine cardiac MRI at end-diastole and end-systole, with masks of both ventricles and myocardium.
 
-Layout (Bernard et al., IEEE TMI 2018): database/training/patientNNN/{Info.cfg, patientNNN_frameFF.nii.gz,
-patientNNN_frameFF_gt.nii.gz, patientNNN_4d.nii.gz}. The 4-D series is not read. Which frame is which phase stands in
-Info.cfg; the order of the files says nothing. NIfTI axes are (x, y, slice); an image has rows = y and columns = x.
+Layout (Bernard et al., IEEE TMI 2018): database/training and database/testing hold patientNNN/{Info.cfg,
+patientNNN_frameFF.nii.gz, patientNNN_frameFF_gt.nii.gz, patientNNN_4d.nii.gz}; in older downloads both folders lie at
+the top, and the test patients with masks are in testing_with_gt. The 4-D series is not read. Which frame is which
+phase stands in Info.cfg; the order of the files says nothing. NIfTI axes are (x, y, slice); an image has rows = y and
+columns = x.
 """
 
 from __future__ import annotations
 
+import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from ..errors import BadSource
 from ..layouts import ACDC_CLASSES, ACDC_INFO, ACDC_PATIENT, ACDC_PHASES, ACDC_TRAINING, acdc_frame, acdc_mask
 from ..source import Source as _Contract
 from ..types import Array, Record
+from ._nifti import Header, read_header
+from ._table import AGAIN
 
-_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
-_AGAIN = "Download it again"
+_ROOTS = (".", ACDC_TRAINING[0], "ACDC", f"ACDC/{ACDC_TRAINING[0]}")
+"""Where below the root the folders of the parts may lie."""
+_PARTS = {ACDC_TRAINING[1]: "train", "testing_with_gt": "test", "testing": "test"}
+"""Folder -> split. The first of a split that is found is read: another has the same patients without masks."""
+_FRAME_NUMBER = re.compile("[0-9]{1,4}")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class _Frame:
     patient: str
     stratum: str
     phase: str
+    split: str
     image: Path
     mask: Path
 
@@ -41,7 +46,12 @@ class Source(_Contract):
     """Every slice of both phases of every patient.
 
     Args:
-        root: The download's root, or its `database` or `training` folder.
+        root: The download's root, the folder above it, or any of its folders that holds patients. A folder that holds
+            patients itself is read whatever `parts` says.
+        parts: "training", or "all" for the test patients too.
+
+    Attributes:
+        LEFT_OUT: Slices of test patients without masks.
 
     Raises:
         BadSource: There is no such folder, it has another layout, or a file is missing.
@@ -51,17 +61,33 @@ class Source(_Contract):
     LICENCE = "CC BY-NC-SA 4.0 (ACDC; research use, cite Bernard et al., IEEE TMI 2018)"
     MASK_CLASSES: tuple[str, ...] = ACDC_CLASSES
     LABELS: tuple[str, ...] = ()
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
     PERCENTILES: ClassVar[tuple[float, float]] = (0.5, 99.5)
     VALUE_RULE: Mapping[str, Any] = {"rule": "volume_percentiles", "low": PERCENTILES[0], "high": PERCENTILES[1]}
 
-    def __init__(self, root: Path) -> None:
+    # Study 000 uses the official split. It states no size; its laboratory crops or pads to 256 px without resampling
+    # and keeps 75 of the 100 training patients for training.
+    PROTOCOLS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {
+            "size": 256,
+            "geometry": "crop",
+            "split": "official",
+            "shares": (0.75, 0.25, 0.0, 0.0),
+            "options": {"parts": "all"},
+            "assumed": ("size", "geometry", "shares"),
+        }
+    }
+
+    def __init__(self, root: Path, *, parts: Literal["training", "all"] = "training") -> None:
         self._root = root
-        self._frames = [frame for folder in _patients(root) for frame in _frames(folder, root)]
+        frames = [frame for folder, split in _patients(root, parts) for frame in _frames(folder, split, root)]
+        self._frames = [frame for frame in frames if frame.mask.is_file()]
+        unmarked = sum(self._slices(frame) for frame in frames if not frame.mask.is_file())
+        self.LEFT_OUT: Mapping[str, int] = {"no mask": unmarked} if unmarked else {}
 
     def __len__(self) -> int:
-        """Return the number of slices, read from the headers."""
-        return sum(_open(frame.image, self._root).shape[2] for frame in self._frames)
+        """Return the number of slices as the headers give it; a header that cannot be read counts as none."""
+        return sum(map(self._slices, self._frames))
 
     def parts(self) -> Sequence[_Frame]:
         """Return the volumes."""
@@ -77,61 +103,88 @@ class Source(_Contract):
             BadSource: A file cannot be read, or a mask does not fit its image.
         """
         header = _open(part.image, self._root)
-        volume = _read(header, part.image, self._root)
-        mask = _read_mask(part, volume.shape, self._root)
-        low, high = np.percentile(volume, self.PERCENTILES)
-        x_mm, y_mm = (float(zoom) for zoom in header.header.get_zooms()[:2])
+        volume = header.volume()
+        mask = _read_mask(part, header, self._root)
+        x_mm, y_mm, _ = header.sides_mm
         if not min(x_mm, y_mm) > 0:
-            raise BadSource("A header gives the pixel spacing", _name(part.image, self._root), _AGAIN)
-        for index in range(volume.shape[2]):
+            raise BadSource("A header gives the pixel spacing", header.name, AGAIN)
+        limits = volume.percentiles(*self.PERCENTILES)
+        for index in range(header.shape[2]):
             yield Record(
                 patient=part.patient,
                 group=f"{part.patient} {part.phase}",
-                image=np.ascontiguousarray(volume[:, :, index].T[None]),
+                image=np.ascontiguousarray(volume.plane(index).T)[None],
                 mask=np.ascontiguousarray(mask[:, :, index].T),
                 attributes={"phase": part.phase},
                 slice_index=index,
                 spacing_mm=(y_mm, x_mm),
                 stratum=part.stratum,
-                volume_range=(float(low), float(high)),
+                volume_range=limits,
+                split=part.split,
             )
 
+    def _slices(self, frame: _Frame) -> int:
+        try:
+            return _open(frame.image, self._root).shape[2]
+        except BadSource:  # told when its values are read
+            return 0
 
-def _patients(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise BadSource(
-            "The source's folder must exist", f"{root} is no folder", "Name the folder of the ACDC download"
-        )
-    # The root itself, root/training, root/database/training: whichever part of the download the user names.
-    candidates = [root, *(root.joinpath(*ACDC_TRAINING[-depth:]) for depth in (1, 2))]
-    for folder in candidates:
-        found = sorted(p for p in folder.glob("patient*") if p.is_dir() and re.fullmatch(ACDC_PATIENT, p.name))
-        if found:
-            return found
-    layout = f"{root} has no {'/'.join(ACDC_TRAINING)}/patientNNN"
+
+def _patients(root: Path, parts: str) -> list[tuple[Path, str]]:
+    """Return (folder, split) of the patients that are read."""
+    if not os.path.isdir(root):  # False, too, where it may not be looked at
+        rule = "The source's folder must exist"
+        raise BadSource(rule, "the path given is no folder", "Name the folder of the ACDC download")
+    if found := _below(root):
+        return [(folder, _PARTS.get(root.resolve().name, "")) for folder in found]
+    patients: list[tuple[Path, str]] = []
+    for split in ("train", "test") if parts == "all" else ("train",):
+        places = [root / base / name for base in _ROOTS for name, kind in _PARTS.items() if kind == split]
+        patients += [(folder, split) for folder in next(filter(None, map(_below, places)), [])]
+    if patients:
+        return patients
+    layout = f"there is no {'/'.join(ACDC_TRAINING)}/patientNNN"
     raise BadSource("The ACDC download has one folder a patient", layout, "Name the folder that holds 'database'")
 
 
-def _frames(folder: Path, root: Path) -> Iterator[_Frame]:
-    info = _info(folder / ACDC_INFO, root)
-    for phase in ACDC_PHASES:
-        number = int(info[phase])
-        image, mask = folder / acdc_frame(folder.name, number), folder / acdc_mask(folder.name, number)
-        for path in (image, mask):
+def _below(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if re.fullmatch(ACDC_PATIENT, path.name) and path.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:  # not permitted, or a circle of links
+        rule = "The folders of the download can be listed"
+        raise BadSource(rule, f"'{folder.name}' cannot", "Check its permissions") from error
+
+
+def _frames(folder: Path, split: str, root: Path) -> Iterator[_Frame]:
+    info = _info(folder / ACDC_INFO, root, test=split == "test")
+    frames = {phase: int(info[phase]) for phase in ACDC_PHASES}
+    masks = [folder / acdc_mask(folder.name, number) for number in frames.values()]
+    unmarked = split == "test" and not any(mask.is_file() for mask in masks)
+    for (phase, number), mask in zip(frames.items(), masks, strict=True):
+        image = folder / acdc_frame(folder.name, number)
+        for path in (image,) if unmarked else (image, mask):
             if not path.is_file():
-                raise BadSource(f"The {phase} frame and its mask must be there", f"no {_name(path, root)}", _AGAIN)
-        yield _Frame(folder.name, info["Group"], phase, image, mask)
+                raise BadSource(f"The {phase} frame and its mask must be there", f"no {_name(path, root)}", AGAIN)
+        yield _Frame(folder.name, info.get("Group", ""), phase, split, image, mask)
 
 
-def _info(path: Path, root: Path) -> dict[str, str]:
+def _info(path: Path, root: Path, *, test: bool) -> dict[str, str]:
+    """Return what Info.cfg says; the test patients of older downloads have no group."""
+    name = _name(path, root)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except _UNREADABLE as error:
-        raise BadSource(f"Every patient has a readable {ACDC_INFO}", _name(path, root), _AGAIN) from error
+    except (OSError, ValueError) as error:
+        raise BadSource(f"Every patient has a readable {ACDC_INFO}", name, AGAIN) from error
     info = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    for key in (*ACDC_PHASES, "Group"):
-        if not info.get(key) or (key in ACDC_PHASES and not info[key].isdecimal()):
-            raise BadSource(f"{ACDC_INFO} names ED, ES and Group", f"{_name(path, root)} lacks a valid {key}", _AGAIN)
+    for key in ACDC_PHASES:
+        if not _FRAME_NUMBER.fullmatch(info.get(key, "")):
+            raise BadSource(f"{ACDC_INFO} names ED, ES and Group", f"{name} lacks a valid {key}", AGAIN)
+    if not test and not info.get("Group"):
+        raise BadSource(f"{ACDC_INFO} names ED, ES and Group", f"{name} lacks a valid Group", AGAIN)
+    if len({int(info[key]) for key in ACDC_PHASES}) < len(ACDC_PHASES):
+        raise BadSource("ED and ES are two frames", f"{name} names one for both", AGAIN)
     return info
 
 
@@ -139,32 +192,18 @@ def _name(path: Path, root: Path) -> str:
     return str(path.relative_to(root))
 
 
-def _open(path: Path, root: Path) -> Any:
-    try:
-        image = nibabel.load(path)
-        shape = image.shape  # type: ignore[attr-defined]
-    except _UNREADABLE as error:
-        raise BadSource("A frame must be a readable NIfTI file", _name(path, root), _AGAIN) from error
-    if len(shape) != 3 or min(shape) < 1:
-        raise BadSource("A frame is 3-D (x, y, slice)", f"{_name(path, root)} has shape {shape}", _AGAIN)
-    return image
+def _open(path: Path, root: Path) -> Header:
+    return read_header(path, _name(path, root), AGAIN)
 
 
-def _read(image: Any, path: Path, root: Path) -> Array:
-    try:
-        volume = np.asarray(image.dataobj, dtype=np.float32)
-    except _UNREADABLE as error:
-        raise BadSource("A frame must be a readable NIfTI file", _name(path, root), _AGAIN) from error
-    if not np.isfinite(volume).all():
-        raise BadSource("Intensities are finite", f"{_name(path, root)} has NaN or infinity", _AGAIN)
-    return volume
-
-
-def _read_mask(frame: _Frame, shape: tuple[int, ...], root: Path) -> Array:
-    values = _read(_open(frame.mask, root), frame.mask, root)
-    name = _name(frame.mask, root)
-    if values.shape != shape:
-        raise BadSource("A mask has the size of its image", f"{name} is {values.shape}, its image {shape}", _AGAIN)
+def _read_mask(frame: _Frame, image: Header, root: Path) -> Array:
+    """Return (x, y, slice) uint8."""
+    header = _open(frame.mask, root)
+    if header.shape != image.shape:
+        offender = f"{header.name} is {header.shape}, its image {image.shape}"
+        raise BadSource("A mask has the size of its image", offender, AGAIN)
+    volume = header.volume()
+    values = np.stack([volume.plane(index) for index in range(header.shape[2])], axis=2)
     if not np.isin(values, range(len(ACDC_CLASSES))).all():
-        raise BadSource(f"Mask values are 0 to {len(ACDC_CLASSES) - 1}", f"{name} has others", _AGAIN)
+        raise BadSource(f"Mask values are 0 to {len(ACDC_CLASSES) - 1}", f"{header.name} has others", AGAIN)
     return values.astype(np.uint8)

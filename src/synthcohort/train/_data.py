@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -52,12 +53,15 @@ def all_pixels(cohort: Cohort, positions: Array) -> tuple[Array, Array | None]:
 
 def batch_positions(count: int, images_seen: int, batch: int, seed: int) -> Array:
     """Return which of `count` samples the next batch holds: every epoch is a permutation derived from its number."""
-    stream = np.arange(images_seen, images_seen + batch)
-    epochs = {
-        int(e): np.random.default_rng(runs.derive_seed(seed, "order", int(e))).permutation(count)
-        for e in np.unique(stream // count)
-    }
-    return np.array([epochs[int(k // count)][k % count] for k in stream], dtype=np.int64)
+    epochs, places = np.divmod(np.arange(images_seen, images_seen + batch), count)
+    parts = [_epoch(count, int(epoch), seed)[places[epochs == epoch]] for epoch in np.unique(epochs)]
+    return np.concatenate(parts).astype(np.int64)
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch(count: int, epoch: int, seed: int) -> Array:
+    """Return the order of one epoch; a batch may need that of the next one, too."""
+    return np.random.default_rng(runs.derive_seed(seed, "order", epoch)).permutation(count)
 
 
 def load_batch(
@@ -66,11 +70,12 @@ def load_batch(
     """Return the batch that follows `seen` images, on `device`; `labels` are those of `training_labels`."""
     chosen = batch_positions(len(positions), seen, batch, seed)
     rows = positions[chosen]
-    images = torch.from_numpy(to_unit_range(cohort.images[rows], cohort.facts.value_range))
+    # Channels last while a pixel is a byte: torch's own conversion takes longer than all the rest.
+    pixels = np.ascontiguousarray(np.moveaxis(cohort.images[rows], 1, -1))
+    images = torch.from_numpy(to_unit_range(pixels, cohort.facts.value_range)).permute(0, 3, 1, 2)
     masks = None if cohort.masks is None else torch.from_numpy(cohort.masks[rows].astype(np.int64)).to(device)
-    images = images.to(device, memory_format=torch.channels_last)
     shown = None if labels is None else torch.from_numpy(labels[chosen]).to(device)
-    return Batch(images, masks, shown, torch.from_numpy(chosen).to(device))
+    return Batch(images.to(device), masks, shown, torch.from_numpy(chosen).to(device))
 
 
 def facts_for_samples(cohort: Cohort, positions: Array) -> dict[str, Any]:
@@ -84,6 +89,7 @@ def facts_for_samples(cohort: Cohort, positions: Array) -> dict[str, Any]:
     counts = {split: count["images"] if count["patients"] >= 10 else "<10" for split, count in cohort.counts().items()}
     return {
         **{key: content.get(key) for key in kept},
+        "notice": content.get("notice", ""),
         "spacing_mm": one,
         "training_counts": counts,
         "label_combinations": stored_combinations(cohort, positions, cohort.facts.labels),

@@ -1,0 +1,199 @@
+"""The preparation as configuration: pixels in closed form, protocols, and what the history says of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from synthcohort import plugins
+from synthcohort._choices import PROTOCOLS, Choices, choose, differences
+from synthcohort._pixels import Rules, conform
+from synthcohort._reading import EMPTY
+from synthcohort.cohort import verify
+from synthcohort.describe import as_text, describe
+from synthcohort.errors import BadOption, BadSource
+from synthcohort.phantoms.acdc import Phantom
+from synthcohort.prepare import prepare
+from synthcohort.types import Record
+
+
+@pytest.fixture(autouse=True)
+def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNTHCOHORT_HOME", str(tmp_path / "home"))
+
+
+TYPE_RANGE = {"rule": "type_range"}
+HU = {"rule": "dicom_window", "low": 0, "high": 80}
+
+
+def pixels(record: Record, rule: dict[str, Any], **choices: Any) -> np.ndarray:
+    return conform(record, Rules.of(rule, Choices(**choices), None))[0]
+
+
+def ramp(low: float, high: float, count: int = 5) -> Record:
+    return Record("p", "g", np.linspace(low, high, count, dtype=np.float32)[None, None].repeat(count, 1))
+
+
+def test_a_window_in_hounsfield_units() -> None:
+    image = ramp(-40, 120)  # -40, 0, 40, 80, 120
+    np.testing.assert_array_equal(pixels(image, HU, size=5, intensity="40,80")[0, 0], [0, 0, 128, 255, 255])
+
+
+def test_the_first_window_of_the_header_and_what_holds_without_one() -> None:
+    image = ramp(-40, 120)
+    framed = Record("p", "g", image.image, window=(40, 160))
+    np.testing.assert_array_equal(pixels(framed, HU, size=5)[0, 0], [0, 64, 128, 191, 255])
+    np.testing.assert_array_equal(pixels(image, HU, size=5)[0, 0], [0, 0, 128, 255, 255])
+
+
+def test_scaling_by_slice() -> None:
+    image = Record("p", "g", np.array([[[0, 10, 20, 50]]], np.uint8).repeat(4, 1))
+    np.testing.assert_array_equal(pixels(image, TYPE_RANGE, size=4, intensity="slice_maximum")[0, 0], [0, 51, 102, 255])
+    wide = Record("p", "g", np.arange(1001, dtype=np.float32)[None, None].repeat(1001, 1))
+    got = pixels(wide, TYPE_RANGE, size=1001, intensity="slice_percentiles")[0, 0]
+    # 0.5 and 99.5 % of 0..1000 are 5 and 995.
+    assert (got[5], got[6], got[500], got[994], got[995]) == (0, 0, 128, 255, 255)
+
+
+def test_scaling_by_volume_needs_a_volume() -> None:
+    with pytest.raises(BadSource, match=r"volume_percentiles needs what these images do not have\. Choose another"):
+        pixels(ramp(0, 1), TYPE_RANGE, size=4, intensity="volume_percentiles")
+
+
+def test_sixteen_bits_hold_more_than_eight() -> None:
+    image = Record("p", "g", np.arange(0, 65536, 4096, dtype=np.uint16).reshape(1, 4, 4))
+    got = pixels(image, TYPE_RANGE, size=4, bits=16)
+    assert got.dtype == np.uint16
+    np.testing.assert_array_equal(got, image.image)
+
+
+def test_a_crop_is_not_resampled() -> None:
+    image = np.arange(48, dtype=np.uint8).reshape(1, 6, 8)
+    record = Record("p", "g", image, mask=image[0] % 3, spacing_mm=(2.0, 1.5))
+    got, mask, spacing = conform(record, Rules.of(TYPE_RANGE, Choices(size=4, geometry="crop"), None))
+    np.testing.assert_array_equal(got, image[:, 1:5, 2:6])
+    assert mask is not None
+    np.testing.assert_array_equal(mask, image[0, 1:5, 2:6] % 3)
+    assert spacing == (2.0, 1.5)
+    padded = pixels(record, TYPE_RANGE, size=10, geometry="crop")
+    np.testing.assert_array_equal(padded[:, 2:8, 1:9], image)
+    assert padded.sum() == image.sum()
+
+
+def test_a_stretch_fills_the_square() -> None:
+    image = np.zeros((1, 4, 8), np.uint8)
+    image[:, :, 4:] = 200
+    record = Record("p", "g", image, spacing_mm=(1.0, 1.0))
+    got, _, spacing = conform(record, Rules.of(TYPE_RANGE, Choices(size=4, geometry="stretch"), None))
+    np.testing.assert_array_equal(got[0, :, 0], 0)
+    np.testing.assert_array_equal(got[0, :, 3], 200)
+    assert spacing == (1.0, 2.0)
+
+
+def test_resampling_to_a_spacing_is_a_field() -> None:
+    record = Record("p", "g", np.zeros((1, 40, 40), np.uint8), spacing_mm=(0.5, 0.5))
+    one = conform(record, Rules.of(TYPE_RANGE, Choices(size=8, spacing_mm=2.0), None))
+    two = Rules.of(TYPE_RANGE, Choices(size=8, field_mm=16.0), None)
+    assert one[2] == (2.0, 2.0)
+    assert Rules.of(TYPE_RANGE, Choices(size=8, spacing_mm=2.0), None).facts == two.facts
+
+
+def test_colour_becomes_luma_and_grey_three_channels() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    grey = pixels(Record("p", "g", rgb.transpose(2, 0, 1)), TYPE_RANGE, size=8, colour="grey")
+    want = np.asarray(Image.fromarray(rgb).convert("L")).astype(int)
+    assert np.abs(grey[0].astype(int) - want).max() <= 1  # Pillow's luma is in whole numbers
+    three = pixels(Record("p", "g", grey), TYPE_RANGE, size=8, colour="rgb")
+    np.testing.assert_array_equal(three, np.repeat(grey, 3, axis=0))
+
+
+def test_the_pyramid_is_means_of_two_by_two() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (1, 256, 256), dtype=np.uint8)
+    record = Record("p", "g", image)
+    halves = image[0].astype(float).reshape(32, 8, 32, 8).mean(axis=(1, 3))
+    got = pixels(record, TYPE_RANGE, size=32, resize="pyramid")[0]
+    assert np.abs(got - halves).max() <= 0.501  # rounded once, at the end
+    with pytest.raises(BadOption, match="pyramid ends at"):
+        Choices(size=48, resize="pyramid")
+
+
+def test_empty_slices_are_dropped_with_a_probability(tmp_path: Path) -> None:
+    root = tmp_path / "download"
+    Phantom(patients=6, size=32).write(root, seed=1)
+    for path in sorted(root.rglob("*_gt.nii.gz")):
+        volume = np.asarray(nibabel.load(path).dataobj).copy()
+        volume[:, :, ::2] = 0
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), path)
+    counts = {}
+    for share in (1.0, 0.5, 0.0):
+        cohort = prepare("acdc", root, out=tmp_path / f"{share}", size=16, empty_slices=share)
+        assert verify(cohort.path) == []
+        counts[share] = len(cohort)
+        left = cohort.facts.history[0]["dropped"].get(EMPTY, 0)
+        assert counts[share] + left == counts[1.0]
+        assert cohort.masks is not None
+        if share == 0:
+            assert cohort.masks.any(axis=(1, 2)).mean() > 0.9  # a tiny foreground may vanish at 16 px
+    assert counts[0.0] < counts[0.5] < counts[1.0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"intensity": "40"}, "Intensity is source, CENTRE,WIDTH or one of"),
+        ({"intensity": "40,-1"}, "Intensity is"),
+        ({"intensity": "nan,80"}, "Intensity is"),
+        ({"field_mm": 100, "spacing_mm": 1}, "A field and a spacing say the same thing"),
+        ({"field_mm": 100, "geometry": "crop"}, "A field has its own geometry"),
+        ({"empty_slices": 1.5}, "is a probability"),
+        ({"bits": 12}, "one of 8, 16"),
+        ({"split": "random"}, "one of stratified, plain, official"),
+        ({"split": "plain", "fold": (1, 5)}, "Folds are stratified"),
+        ({"shares": (0.8, 0.1, 0.2, 0.0)}, "sum to 1"),
+        ({"colour": "blue"}, "one of source, grey, rgb"),
+        ({"oversample": -1}, "takes a number of images"),
+        ({"sise": 64}, "Did you mean 'size'"),
+        ({"setting": "chest-classes-21"}, "Did you mean 'chest-classes-2"),
+        ({"setting": "chest-classes-20"}, "is cut from chexpert, not acdc"),
+    ],
+)
+def test_a_wrong_choice_is_one_line(tmp_path: Path, wrong: dict[str, Any], line: str) -> None:
+    with pytest.raises((BadOption, BadOption.__base__), match=line):  # type: ignore[arg-type]
+        choose(plugins.find("sources", "acdc"), "acdc", "recommended", wrong)
+
+
+def test_an_unknown_protocol_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="A protocol is one that the source has: 'code' for nih_cxr14"):
+        prepare("nih_cxr14", tmp_path, out=tmp_path / "cohort", protocol="code")
+
+
+@pytest.mark.parametrize("name", plugins.names("sources"))
+def test_every_protocol_of_a_source_can_be_chosen(name: str) -> None:
+    plugin = plugins.find("sources", name)
+    assert set(plugin.PROTOCOLS) <= {*PROTOCOLS} - {"recommended"}
+    for protocol, preset in plugin.PROTOCOLS.items():
+        choices, options = choose(plugin, name, protocol, {})
+        assert choices.to_json() != Choices().to_json()
+        plugins.resolve(plugin, options)
+        assert set(preset.get("assumed", ())) <= {*Choices().to_json(), *plugins.options(plugin)}
+        rows = differences(plugin, name, choices)
+        assert rows
+        assert {str(row["here"]) for row in rows if row["here"] != row[protocol]} == set()
+
+
+def test_the_history_and_describe_tell_the_protocol_and_its_assumptions(tmp_path: Path) -> None:
+    root = tmp_path / "download"
+    Phantom(patients=12, size=32).write(root, seed=1)
+    cohort = prepare("acdc", root, out=tmp_path / "cohort", protocol="paper", size=16, split="stratified", seed=1)
+    (step,) = cohort.facts.history
+    assert step["protocol"] == "paper"
+    assert "size" in step["assumed"]
+    (row,) = [row for row in step["protocols"] if row["choice"] == "size"]
+    assert row == {"choice": "size", "here": 16, "recommended": 128, "paper": 256, "assumed": ["paper"]}
+    text = as_text(describe(cohort.path))
+    assert "size: here 16, recommended 128, paper 256 (assumed)" in text
