@@ -313,6 +313,13 @@ def test_sliver07_shows_left_on_the_right_and_back_down(tmp_path: Path, directio
         np.testing.assert_array_equal(np.stack(values), planes)
 
 
+def test_sliver07_takes_any_mask_value_above_0_for_liver(livers: Path) -> None:
+    want = [record.mask for record in sliver07.Source(livers).records()]
+    path = livers / "training/liver-seg001.raw"
+    path.write_bytes(bytes(255 if value else 0 for value in path.read_bytes()))
+    np.testing.assert_array_equal([record.mask for record in sliver07.Source(livers).records()], want)
+
+
 def test_sliver07_headers_that_hold_the_spacing_twice(livers: Path) -> None:
     path = livers / "training/liver-orig001.mhd"
     want = next(sliver07.Source(livers).records())
@@ -361,6 +368,13 @@ SLIVERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "mask of another spacing": (_edit(f"{MASK}.mhd", "96 2\n", "96 2.5\n"), "spacing of its image"),
     "the image for a mask": (
         lambda root: shutil.copy(root / "training/liver-orig003.mhd", root / f"{MASK}.mhd"),
+        "Mask values",
+    ),
+    "mask below 0": (
+        lambda root: (
+            _edit(f"{MASK}.mhd", "MET_UCHAR", "MET_CHAR")(root),
+            _values(f"{MASK}.raw", np.full(480, -1, "i1"))(root),
+        ),
         "Mask values",
     ),
     "sagittal": (_edit(f"{IMAGE}.mhd", "1 0 0 0 1 0 0 0 1", "0 1 0 0 0 1 1 0 0"), "slices are axial"),

@@ -150,11 +150,15 @@ def verify(
     raise typer.Exit(1 if problems else 0)
 
 
-def describe(cohort: Folder, as_json: Json = False) -> None:
+def describe(
+    cohort: Folder,
+    release: Annotated[bool, typer.Option("--release", help="As it may leave: small counts hidden.")] = False,
+    as_json: Json = False,
+) -> None:
     """Say what a cohort holds and how it was made."""
     from .describe import as_text, describe
 
-    facts = describe(cohort)
+    facts = describe(cohort, release=release)
     print_json(facts) if as_json else typer.echo(as_text(facts))
 
 

@@ -10,24 +10,33 @@ import numpy as np
 
 from ._findings import present_only
 from ._labels import combinations
+from ._release import LEAST, rounded
 from .cohort import Cohort
 from .types import SPLITS
 
 _SHOWN = 10
+_COUNTED = ("generator", "counts", "findings", "combinations", "history")
+_RARE = "rare combinations"
+_ROUNDED = "0, <10, or rounded down to tens; combinations of fewer than ten patients are one"
 
 
-def describe(path: Path | str) -> dict[str, Any]:
+def describe(path: Path | str, *, release: bool = False) -> dict[str, Any]:
     """Return what a cohort holds as JSON-ready types: facts, counts per split, findings, spacing, history.
 
     Spacings are in millimetres. Findings count images with 1, 0 and unknown in each split, and patients with a 1.
     Combinations of findings come with their images and patients, the most frequent first; unknown counts as 0 there.
+
+    Args:
+        path: Folder of the cohort.
+        release: Whether the description is meant to leave. Then every count is 0, "<10" or rounded down to tens, as in
+            "30+"; combinations that fewer than ten patients hold are one, called "rare combinations".
 
     Raises:
         NotACohort: The folder is no cohort.
     """
     cohort = Cohort(path)
     facts = cohort.facts
-    return {
+    found = {
         "name": facts.name,
         "modality": facts.modality,
         "provenance": facts.provenance,
@@ -40,12 +49,15 @@ def describe(path: Path | str) -> dict[str, Any]:
         "mask_classes": list(facts.mask_classes),
         "counts": cohort.counts(),
         "findings": {name: _finding(cohort, name) for name in facts.labels},
-        "combinations": _combinations(cohort) if facts.labels else [],
+        "combinations": _combinations(cohort, LEAST if release else 0) if facts.labels else [],
         "spacing_mm": _spacing(cohort),
         "pixels_sha256": cohort.pixels_sha256,
         "pixel_rules": dict(facts.pixel_rules),
         "history": [dict(step) for step in facts.history],
     }
+    if not release:
+        return found
+    return {**found, **{key: rounded(found[key]) for key in _COUNTED}, "counts_are": _ROUNDED}
 
 
 def _finding(cohort: Cohort, name: str) -> dict[str, dict[str, int]]:
@@ -63,17 +75,24 @@ def _finding(cohort: Cohort, name: str) -> dict[str, dict[str, int]]:
     return {split: counts[split] for split in SPLITS if split in counts}
 
 
-def _combinations(cohort: Cohort) -> list[dict[str, Any]]:
-    found = combinations(present_only(cohort.label_matrix()), cohort.samples["patient_id"].to_numpy())
+def _combinations(cohort: Cohort, least: int) -> list[dict[str, Any]]:
+    """Return the combinations that `least` patients or more hold, then all others as one."""
+    patients = cohort.samples["patient_id"].to_numpy()
+    found = combinations(present_only(cohort.label_matrix()), patients)
     order = np.argsort(-found.images, kind="stable")
-    return [
+    rows: list[dict[str, Any]] = [
         {
             "findings": [name for name, value in zip(cohort.facts.labels, found.vectors[i], strict=True) if value],
             "images": int(found.images[i]),
             "patients": int(found.patients[i]),
         }
         for i in order
+        if found.patients[i] >= least
     ]
+    rare = (found.patients < least)[found.of_image]
+    if rare.any():
+        rows.append({"findings": _RARE, "images": int(rare.sum()), "patients": len(np.unique(patients[rare]))})
+    return rows
 
 
 def _spacing(cohort: Cohort) -> dict[str, list[float]] | None:
@@ -86,21 +105,28 @@ def _spacing(cohort: Cohort) -> dict[str, list[float]] | None:
     return {axis: [float(known[column].min()), float(known[column].max())] for axis, column in columns.items()}
 
 
-def _presence(splits: dict[str, dict[str, int]]) -> list[str]:
+def _presence(splits: dict[str, dict[str, Any]]) -> list[str]:
     """Return images with the finding of images where it is known, patients with it, and images where it is unknown."""
     return [
-        f"{split} {c['present']}/{c['present'] + c['absent']} images of {c['patients']} patients"
+        f"{split} {_share(c['present'], c['absent'])} images of {c['patients']} patients"
         + (f", {c['unknown']} unknown" if c["unknown"] else "")
         for split, c in splits.items()
     ]
 
 
+def _share(present: int | str, absent: int | str) -> str:
+    if isinstance(present, str) or isinstance(absent, str):  # as they may leave
+        return f"{present} and not in {absent}"
+    return f"{present}/{present + absent}"
+
+
 def _most_frequent(combinations: Sequence[dict[str, Any]]) -> list[str]:
     lines = [f"combined  {len(combinations)} combinations of findings"] if combinations else []
-    for each in combinations[:_SHOWN]:
-        names = ", ".join(each["findings"]) or "none"
+    rare = [each for each in combinations[_SHOWN:] if each["findings"] == _RARE]
+    for each in [*combinations[:_SHOWN], *rare]:
+        names = _RARE if each["findings"] == _RARE else ", ".join(each["findings"]) or "none"
         lines.append(f"          {each['images']:>7} images of {each['patients']} patients: {names}")
-    more = len(combinations) - _SHOWN
+    more = len(combinations) - _SHOWN - len(rare)
     return [*lines, f"          and {more} more"] if more > 0 else lines
 
 
@@ -113,6 +139,7 @@ def as_text(facts: dict[str, Any]) -> str:
         f"pixels    {shape} (channels x height x width) {facts['dtype']}, {low:g} to {high:g}",
         f"masks     {', '.join(facts['mask_classes']) or 'none'}",
     ]
+    lines += [f"counts    {facts['counts_are']}"] if "counts_are" in facts else []
     for split in [name for name in SPLITS if name in facts["counts"]]:
         count = facts["counts"][split]
         lines.append(f"{split:<10}{count['images']:>7} images of {count['patients']} patients")

@@ -116,7 +116,8 @@ def _say_terms(cohort: Cohort) -> None:
     say(f"Licence: {facts.licence or 'not stated'}")
     if facts.notice:
         say(f"Notice: {facts.notice}")
-    if (facts.generator or {}).get("labels", {}).get("rule") == "exact":
+    asked = (facts.generator or {}).get("labels")
+    if isinstance(asked, Mapping) and asked.get("rule") == "exact":
         say("Note: the labels are those of real patients, unaltered (--labels exact): rare ones may tell who it is.")
     if facts.provenance == "synthetic":
         say("Note: an export does not say whether images repeat patients; read the report card before it leaves.")

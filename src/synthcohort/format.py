@@ -20,7 +20,7 @@ from .types import Array
 Result = TypeVar("Result")
 
 SOFTWARE = "synthcohort"
-_HELD_BYTES = 1 << 26
+_HELD, _HELD_BYTES = 1024, 1 << 26
 _LONGEST_INDEX = 10**9  # what the source `folder` reads back
 
 
@@ -74,7 +74,7 @@ def origin(facts: Facts) -> Origin:
         return Origin(True, one.format("Image"), one.format("Mask"), many, facts.source)
     if facts.provenance == "real":
         mask, many = "Mask of a real image, pseudonymised", "Real images of patients, pseudonymised"
-        return Origin(False, "Real image of a patient, pseudonymised", mask, many, facts.source)
+        return Origin(False, "Real image of a patient, pseudonymised", mask, many, facts.source or "not stated")
     name = str((facts.generator or {}).get("generator") or "")
     maker = f"generator {name}" if name else "a generator outside this tool"
     mask, many = "Mask of a synthetic image, not of a patient", "Synthetic images, not of patients"
@@ -118,7 +118,8 @@ class Sample:
 
 def each(cohort: Cohort, work: Callable[[Sample], Result], title: str) -> Iterator[Result]:
     """Yield `work(sample)` of every sample, in order, a bounded number at a time on all cores, showing progress."""
-    held = max(1, _HELD_BYTES // int(np.prod(cohort.images.shape[1:]) * cohort.images.itemsize))
+    image_bytes = int(np.prod(cohort.images.shape[1:])) * cohort.images.itemsize
+    held = max(1, min(_HELD, _HELD_BYTES // image_bytes))
     with ThreadPoolExecutor(_cores()) as pool, Progress(title, len(cohort)) as progress:
         waiting: list[Sample] = []
         for sample in samples(cohort):
@@ -162,10 +163,10 @@ def _numbers(rows: pd.DataFrame) -> tuple[Array, Array, Array]:
     Numbers, because ids may be anything. Where a cohort does not number the slices of its groups, each image is one.
     """
     patients, groups = (pd.factorize(rows[name])[0] for name in ("patient_id", "group_id"))
-    places = rows["slice_index"].to_numpy()
+    places = rows["slice_index"].to_numpy(dtype=float)
     keys = pd.DataFrame({"patient": patients, "group": groups, "place": places})
     if keys.duplicated().any() or not ((places >= 0) & (places < _LONGEST_INDEX) & (places == np.rint(places))).all():
-        groups, places = np.arange(len(rows)), np.zeros(len(rows), dtype=np.int64)
+        groups, places = np.arange(len(rows)), np.zeros(len(rows))
     pairs = pd.MultiIndex.from_arrays([patients, groups])
     return patients + 1, pd.factorize(pairs)[0] + 1, places
 

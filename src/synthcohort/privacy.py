@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -82,11 +82,15 @@ class _Findings:
     def __init__(self) -> None:
         self._files: dict[tuple[str, str], dict[str, str]] = {}
         self._count: Counter[tuple[str, str]] = Counter()
+        self._last: dict[tuple[str, str], str] = {}
 
     def add(self, file: str, place: str, kind: str, value: str = "") -> None:
         key = re.sub(r"\d+", "N", place) if place.startswith(("line", "row")) else place, kind
         files = self._files.setdefault(key, {})
-        self._count[key] += file not in files
+        if self._last.get(key) == file:
+            return
+        self._last[key] = file
+        self._count[key] += 1
         if file not in files and len(files) < _SHOWN_FILES:
             files[file] = f"{file}: {place}: {kind}" + (f" ({value[:2]}...)" if len(value) > 2 else "")
 
@@ -110,16 +114,22 @@ def _scan_file(root: Path, file: Path, number: str, lists: list[Identifiers], fo
     if file.is_symlink() or not file.is_file():
         found.add(name, "its kind", "a link or a special file, which leads elsewhere")
         return
-    with file.open("rb") as stream:
-        for known in lists:
-            stream.seek(0)
-            _add(name, "its bytes", (each for block in overlapping(stream) for each in known.in_bytes(block)), found)
+    try:
+        with file.open("rb") as stream:
+            _scan_content(name, stream, not is_cohort, lists, found)
+    except OSError:  # its text would name the file
+        found.add(name, "its content", "cannot be read, so that nothing is known of it")
+
+
+def _scan_content(name: str, stream: BinaryIO, export: bool, lists: list[Identifiers], found: _Findings) -> None:
+    for known in lists:
         stream.seek(0)
-        for piece in pieces(stream, file.name):
-            _scan_piece(name, piece, lists, found)
-            foreign = piece.place == COLUMN_NAME and not is_cohort and not _EXPORT_COLUMNS.fullmatch(piece.text or "")
-            if foreign:
-                found.add(name, piece.place, "a column that exports do not have", piece.text or "")
+        _add(name, "its bytes", (each for block in overlapping(stream) for each in known.in_bytes(block)), found)
+    stream.seek(0)
+    for piece in pieces(stream, PurePath(stream.name).name):
+        _scan_piece(name, piece, lists, found)
+        if export and piece.place == COLUMN_NAME and not _EXPORT_COLUMNS.fullmatch(piece.text or ""):
+            found.add(name, piece.place, "a column that exports do not have", piece.text or "")
 
 
 def _add(name: str, place: str, traces: Iterable[tuple[str, str]], found: _Findings) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,26 @@ def image(shape: tuple[int, ...] = (7, 5), dtype: str = "int16", seed: int = 0) 
     return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep silent what pydicom thinks of the files that are made here."""
+    logger = logging.getLogger("pydicom")
+    logger.disabled = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.disabled = False
+
+
 def header(pixels: np.ndarray, **tags: Any) -> Dataset:
     """Return a CT slice with those pixels, (H, W), (H, W, 3) or with frames before; None removes a tag."""
+    with quiet():
+        return _header(pixels, tags)
+
+
+def _header(pixels: np.ndarray, tags: Mapping[str, Any]) -> Dataset:
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -68,10 +89,17 @@ def header(pixels: np.ndarray, **tags: Any) -> Dataset:
     return data
 
 
-def encoded(data: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
-    """Return a data set as the bytes of a file, compressed where the transfer syntax asks for it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def encoded(data: Dataset, syntax: str = ExplicitVRLittleEndian, texts: Mapping[str, str] | None = None) -> bytes:
+    """Return a data set as the bytes of a file, compressed where the transfer syntax asks for it.
+
+    Args:
+        data: The data set.
+        syntax: Transfer syntax.
+        texts: Tag -> text that it holds instead of what it should.
+    """
+    with quiet():
+        for name, text in (texts or {}).items():
+            data.add_new(name, "LO", text)
         if pydicom.uid.UID(syntax).is_encapsulated:
             data.compress(syntax, generate_instance_uid=False)
         data.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
@@ -89,8 +117,7 @@ def write(path: Path, pixels: np.ndarray | None = None, syntax: str = ExplicitVR
 
 def pydicom_frames(path: Path) -> list[np.ndarray]:
     """Return what pydicom makes of a file, as (C, H, W) frames that are rescaled, of a palette or RGB."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         data = pydicom.dcmread(path, force=True)
         pixels = data.pixel_array
         grey = data.PhotometricInterpretation.startswith("MONOCHROME")

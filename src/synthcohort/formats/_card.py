@@ -54,7 +54,7 @@ def description(facts: Facts) -> str:
 def made_by(facts: Facts) -> str:
     """Return what made the images and what wrote them, in one sentence."""
     made = origin(facts)
-    by = f"Made by {made.maker}" if made.synthetic else f"Source: {made.maker or 'not stated'}"
+    by = f"Made by {made.maker}" if made.synthetic else f"Source: {made.maker}"
     return f"{by}; written by {SOFTWARE} {__version__}; not for diagnosis."
 
 

@@ -68,10 +68,10 @@ def _same_for_all(head: Header, classes: range) -> Dataset:
 
 
 def _segment(head: Header, index: int) -> Dataset:
-    name, synthetic = head.facts.mask_classes[index], head.made.synthetic
+    name, synthetic = text(head.facts.mask_classes[index]) or f"class {index}", head.made.synthetic
     return item(
         SegmentNumber=index,
-        SegmentLabel=text(name),
+        SegmentLabel=name,
         # Who drew real masks is not known here; of the three terms, this one claims least.
         SegmentAlgorithmType="AUTOMATIC" if synthetic else "SEMIAUTOMATIC",
         SegmentAlgorithmName=text(head.made.maker) if synthetic else "not stated",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,11 +29,17 @@ class Format(_Contract):
 
 def _reading(facts: Facts) -> list[str]:
     """Return how to take the export up again with this tool."""
-    sets = [f"mask_classes={','.join(facts.mask_classes)}"] if facts.mask_classes else []
-    sets += ["provenance=synthetic"] if origin(facts).synthetic else []
-    sets += (
-        [] if facts.value_range == VALUE_RANGES[facts.dtype] else ["value_range={:g},{:g}".format(*facts.value_range)]
-    )
-    command = f"synthcohort prepare folder THIS_FOLDER --size {max(facts.shape[1:])} --out COHORT"
-    lines = ["Pixels of masks are class indices. With the tool that wrote it:", ""]
-    return [*lines, "    " + " ".join([command, *(f"--set '{each}'" for each in sets)])]
+    low, high = facts.value_range
+    sets = {
+        "provenance": "synthetic" if origin(facts).synthetic else "",
+        "mask_classes": ",".join(facts.mask_classes),
+        "value_range": "" if facts.value_range == VALUE_RANGES[facts.dtype] else f"{low:g},{high:g}",
+        "modality": facts.modality,
+        "licence": facts.licence,
+    }
+    bits = ["--bits", "16"] if facts.dtype == "uint16" else []
+    words = ["synthcohort", "prepare", "folder", "THIS_FOLDER", "--size", str(max(facts.shape[1:])), *bits]
+    for key, value in sets.items():
+        words += ["--set", f"{key}={' '.join(value.split())}"] if value else []
+    command = shlex.join([*words, "--out", "COHORT"])
+    return ["Pixels of masks are class indices. With the tool that wrote it:", "", f"    {command}"]

@@ -203,9 +203,9 @@ def _tree(rng: np.random.Generator, roots: tuple[list[tuple[int, int, int]], ...
             (points[-2], points[-1] - points[-2], 0.8 * radii[-2]),
         ]
         for _ in range(3):
-            ends = [branch for end in ends for branch in _fork(rng, *end)]
-            found += [tube for _, _, _, tube in ends]
-            ends = [(point, way, radius) for point, way, radius, _ in ends]
+            branches = [branch for end in ends for branch in _fork(rng, *end)]
+            found += [tube for *_, tube in branches]
+            ends = [(point, way, radius) for point, way, radius, _ in branches]
     return found
 
 

@@ -223,7 +223,7 @@ def _small_bowel(rng: np.random.Generator) -> list[Gut]:
     for _ in range(62):
         start = rng.uniform((-74, -68, 122), (92, 14, 325))
         points = np.cumsum([start, *rng.normal(0, 16, (3, 3))], axis=0)
-        points[:, 1] = np.clip(points[:, 1], -72, 14)
+        points[:, :2] = np.clip(points[:, :2], (-88, -72), (98, 14))
         points[:, 2] = np.maximum(points[:, 2], 112)
         filling = rng.uniform(140, 300) if contrast and rng.random() < 0.7 else rng.uniform(10, 45)
         gas = float(points[:, 1].mean() - 5) if rng.random() < 0.18 else -400.0

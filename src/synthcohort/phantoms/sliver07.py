@@ -157,8 +157,10 @@ class _Patient:
         wall = trunk.wall(scan.t)
         cavity = trunk.cavity(wall)
         trunk.paint(scan, wall)
+        empty = scan.hu.copy()
         trunk.paint_heart(scan, 150 * self.organs.enhancement)
         self.organs.paint_before(scan, cavity)
+        np.copyto(scan.hu, empty, where=cavity < 1.5)  # a loop of the gut may have strayed into the wall
         edge = self.liver.distance(scan, trunk.dome, cavity, self.organs)
         self.liver.paint(scan, edge)
         drawn = scan.hu.copy()

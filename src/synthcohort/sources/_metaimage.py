@@ -90,7 +90,7 @@ class MetaImage:
             start = have - length if self.start is None else self.start
             if self.compressed:
                 values = np.frombuffer(_inflate(self.data, start, have, length), self.dtype)
-            elif start >= 0 and have - start >= length:
+            elif start >= 0 and have - start == length:
                 values = np.memmap(self.data, self.dtype, "r", start, (count,))
             else:
                 values = np.empty(0, self.dtype)
