@@ -364,8 +364,9 @@ def set_short(data: bytes, tag: tuple[int, int], value: int) -> bytes:
     return data[:at] + struct.pack("<H", value) + data[at + 2 :]
 
 
-def set_length(data: bytes, tag: tuple[int, int], length: int) -> bytes:
-    at = data.rindex(struct.pack("<HH", *tag)) + 8
+def set_length(data: bytes, tag: tuple[int, int], length: int, at: int = 8) -> bytes:
+    """Return the file with another 32-bit length of an element, which stands `at` bytes behind its beginning."""
+    at += data.rindex(struct.pack("<HH", *tag))
     return data[:at] + struct.pack("<L", length) + data[at + 4 :]
 
 
@@ -415,6 +416,10 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
         J2K.replace(struct.pack(">LL", 33, 40), struct.pack(">LL", 60000, 60000), 1),
         "another size",
     ),
+    "a codestream of more bits": (
+        set_short(set_short(set_short(J2K, (0x28, 0x100), 8), (0x28, 0x101), 8), (0x28, 0x102), 7),
+        "another size",
+    ),
     "turned codestream": (set_short(set_short(J2K, ROWS, 33), COLUMNS, 40), "another size"),
     "two billion frames": (with_tags(NumberOfFrames=2000000000), "frames"),
     "no frames": (with_tags(NumberOfFrames=0), "frames"),
@@ -422,6 +427,10 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "frames absent in RLE": (THREE.replace(b"IS\x02\x003 ", b"IS\x02\x004 "), "fewer frames"),
     "frames too many in RLE": (THREE.replace(b"IS\x02\x003 ", b"IS\x02\x002 "), "more frames"),
     "a gigantic element": (set_length(RAW, (0x7FE0, 0x10), 0xFFFFFFF0), "more bytes|fewer bytes"),
+    "a gigantic text": (
+        set_length(encoded(header(image()), ImplicitVRLittleEndian), (0x10, 0x20), 0xF0000000, at=4),
+        "ends inside its header",
+    ),
     "RLE cut": (RLE[:-20], "ends inside"),
     "RLE without an end": (RLE[:-8], "ends inside"),
     "RLE of a longer run": (rle_run_too_long(), "RLE Lossless that is damaged"),
@@ -461,7 +470,9 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_a_damaged_file_is_one_line(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_is_one_line(
+    tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     data, message = DAMAGED[kind]
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(BadSource, match=message) as caught:
@@ -471,6 +482,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, kind: str, capfd: pytest.Cap
     assert "\n" not in text
     assert not any(secret in text for secret in (str(tmp_path), *SECRETS.values()))
     assert capfd.readouterr() == ("", "")  # nor does a decoder print anything
+    assert not caplog.records
 
 
 def test_a_deflated_file_is_inflated_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,7 +502,14 @@ def test_what_is_no_image_is_told_apart_from_what_is_damaged(tmp_path: Path) -> 
         del report[name]
     (tmp_path / "report").write_bytes(encoded(report))
     (tmp_path / "letter").write_bytes(b"Dear colleague, " * 40)
-    with pytest.raises(NoPixels), open_dicom(tmp_path / "report", "x"):
+    report.SOPClassUID = "1.3.12.2.1107.5.9.1"  # a private kind
+    report.EncapsulatedDocument = bytes(500)
+    (tmp_path / "private").write_bytes(encoded(report))
+    (tmp_path / "cut").write_bytes(encoded(report)[:-200])
+    for name in ("report", "private"):
+        with pytest.raises(NoPixels), open_dicom(tmp_path / name, "x"):
+            pass
+    with pytest.raises(BadSource, match="ends inside"), open_dicom(tmp_path / "cut", "x"):
         pass
     with pytest.raises(NotDicom), open_dicom(tmp_path / "letter", "x"):
         pass
@@ -505,7 +524,7 @@ def test_a_file_that_is_not_there_or_a_folder_is_one_line(tmp_path: Path) -> Non
 def test_limits_are_checked_before_anything_is_allocated(tmp_path: Path) -> None:
     import tracemalloc
 
-    for kind in ("gigantic", "gigantic in RLE", "gigantic in JPEG 2000", "two billion frames", "a gigantic codestream"):
+    for kind in [kind for kind in DAMAGED if "gigantic" in kind or "billion" in kind]:
         (tmp_path / "file").write_bytes(DAMAGED[kind][0])
         tracemalloc.start()
         with pytest.raises(BadSource):

@@ -242,6 +242,16 @@ class TestNifti:
         assert opened.dataobj[1, 0, 0] == cohort.images[0][0, 0, 1]
         assert read_nifti(folder)[5].spacing is None
 
+    def test_the_source_nifti_reads_it(self, tmp_path: Path) -> None:
+        cohort = Cohort(make(tmp_path / "made", "grey 8 with masks"))
+        folder = export(cohort.path, out=tmp_path / "out", format="nifti")
+        source = plugins.find("sources", "nifti")(folder, mask_classes=cohort.facts.mask_classes)
+        records = list(source.records())
+        np.testing.assert_array_equal(np.stack([record.image for record in records]), cohort.images)
+        np.testing.assert_array_equal(np.stack([record.mask for record in records]), cohort.masks)
+        assert records[0].spacing_mm == (1.5, 1.25)
+        assert [record.split for record in records] == cohort.samples["split"].tolist()
+
 
 def dciodvfy(path: Path) -> list[str]:
     done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
@@ -257,7 +267,7 @@ class TestDicom:
         folder = export(make(tmp_path / "made", kind, provenance), out=tmp_path / "out", format="dicom", real=real)
         for number in (1, 6):  # with a spacing and without
             for path in folder.glob(f"*/{number:08d}.dcm"):
-                # Synthetic Data is of 2023, the dciodvfy of Debian 12 of 2022: it cannot know it.
+                # The dciodvfy of Debian 12, of 2022, does not know Synthetic Data.
                 assert [line for line in dciodvfy(path) if "(0008,001c)" not in line] == []
 
     def test_patients_are_studies_and_groups_series(self, tmp_path: Path) -> None:
@@ -278,12 +288,22 @@ class TestDicom:
         assert [len(found) for found in series.values()] == [1] * 12
         assert [each.InstanceNumber for each in list(opened.values())[:4]] == [1, 2, 1, 2]
 
+    def test_the_source_dicom_reads_it(self, tmp_path: Path) -> None:
+        cohort = Cohort(make(tmp_path / "made", "rgb 8 with masks and labels"))
+        folder = export(cohort.path, out=tmp_path / "out", format="dicom")
+        source = plugins.find("sources", "dicom")(folder, csv=Path("samples.csv"), by="image")
+        records = list(source.records())  # the masks are left out
+        np.testing.assert_array_equal(np.stack([record.image for record in records]), cohort.images)
+        labels = [[np.nan if value is None else value for value in record.labels.values()] for record in records]
+        np.testing.assert_array_equal(labels, cohort.label_matrix())
+        assert len({record.patient for record in records}) == 6
+
     def test_another_cohort_has_other_identifiers(self, tmp_path: Path) -> None:
         folders = [
             export(make(tmp_path / kind, kind), out=tmp_path / f"{kind} out", format="dicom")
             for kind in ("grey 8", "grey 16 with labels")
         ]
-        uids = [{row["sop_instance_uid"] for row in table(folder)} for folder in folders]
+        uids = [{row["SOPInstanceUID"] for row in table(folder)} for folder in folders]
         assert uids[0].isdisjoint(uids[1])
 
     def test_masks_of_background_only_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import nibabel
@@ -151,3 +152,14 @@ def test_two_downloads_are_never_mixed(tmp_path: Path) -> None:
     with pytest.raises(BadOutput, match="empty folder"):
         Phantom(patients=1, size=32).write(tmp_path, seed=0)
     assert files(tmp_path) == before
+
+
+def test_testing_patients_follow_the_others_and_change_none(tmp_path: Path) -> None:
+    Phantom(patients=5, test_patients=5, size=32).write(tmp_path / "both", seed=2)
+    Phantom(patients=5, size=32).write(tmp_path / "one", seed=2)
+    both = {record.group: record for record in Source(tmp_path / "both", parts="all").records()}
+    for record in Source(tmp_path / "one").records():
+        assert record.split == "train"
+        assert record.stratum == both[record.group].stratum
+    counts = Counter(record.split for record in both.values())
+    assert counts == {"train": 10, "test": 10}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -175,5 +176,17 @@ def export(
     typer.echo(export(cohort, out=out, format=format, real=real, options=settings or ()))
 
 
-VERBS = (phantom, prepare, verify, describe, export)
+def lineage(
+    patient: Annotated[str, typer.Argument(help="The patient's id as the source has it; - reads it from the input.")],
+    within: Annotated[list[Path], typer.Option("--in", help="A folder with cohorts and runs; repeatable.")],
+    as_json: Json = False,
+) -> None:
+    """List what a patient's data touched: cohorts, runs, synthetic cohorts, evaluations, reports, exports."""
+    from .lineage import as_text, lineage
+
+    steps = lineage(typer.get_text_stream("stdin").readline().strip() if patient == "-" else patient, within)
+    print_json([dataclasses.asdict(step) for step in steps]) if as_json else typer.echo(as_text(steps))
+
+
+VERBS = (phantom, prepare, verify, describe, export, lineage)
 """In the order of the help page."""

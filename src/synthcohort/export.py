@@ -135,5 +135,6 @@ def _mark(cohort: Cohort, config: Mapping[str, Any]) -> dict[str, Any]:
         "software": f"{SOFTWARE} {__version__}",
         "format": config["format"],
         "options": config["options"],
+        "cohort": config["cohort"],  # so that `lineage` finds the export again
         "fingerprint": runs.fingerprint(config),
     }

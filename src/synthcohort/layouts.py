@@ -5,7 +5,7 @@ from __future__ import annotations
 PHANTOM_MARK = ".phantom"
 """A hidden file in the root of what a phantom wrote: its cohort, and every report on it, says that it shows nobody."""
 
-ACDC_TRAINING = ("database", "training")
+ACDC_TRAINING, ACDC_TESTING = ("database", "training"), ("database", "testing")
 """Folders between the root of the ACDC download and its patients."""
 ACDC_PATIENT = r"patient\d{3}"
 """What a patient's folder is called, as a regular expression."""

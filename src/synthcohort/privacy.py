@@ -34,7 +34,7 @@ _WORDS = """
 """
 _EXPORT_WORDS = frozenset(_WORDS.split())
 _EXPORT_COLUMNS = re.compile(
-    r"image|mask|patient|group|slice_index|split|sample_id|synthetic|spacing(?:_[xy])?_mm|sop_instance_uid|patient_id"
+    r"image|mask|patient|group|slice_index|split|series|sample_id|synthetic|spacing(?:_[xy])?_mm|SOPInstanceUID|PatientID"
     r"|file_name|label\..+"
 )
 _BY_CHANCE = {"a person's name", "a phone number", "an age over 89", "an e-mail address"}

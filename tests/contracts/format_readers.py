@@ -125,7 +125,7 @@ def read_dicom(folder: Path) -> list[Read]:
         spacing = tuple(map(float, opened.PixelSpacing)) if "PixelSpacing" in opened else None
         read = _row(row, values[None] if values.ndim == 2 else values.transpose(2, 0, 1), None, spacing)
         assert json.loads(opened.get("ImageComments", "{}")) == read.labels
-        assert (opened.SOPInstanceUID, opened.PatientID) == (row["sop_instance_uid"], row["patient_id"])
+        assert (opened.SOPInstanceUID, opened.PatientID) == (row["SOPInstanceUID"], row["PatientID"])
         if "mask" in row:
             read.mask = _segmentation(pydicom.dcmread(folder / row["mask"]), opened)
         found.append(read)

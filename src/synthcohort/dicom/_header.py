@@ -140,8 +140,6 @@ class Values:
         value = b"" if element is None else element.value or b""
         if not isinstance(value, bytes):
             raise self.bad("Elements of a header have their type", "has one of another type")
-        if getattr(element, "length", 0) not in (len(value), UNDEFINED):
-            raise self.bad("A DICOM file is complete", "ends inside its header")
         return value
 
     def text(self, tag: int) -> str:
@@ -190,17 +188,23 @@ class Values:
 
 
 class _AtPixels:
-    """Told of every element before its value is read; notes where the pixel data begin and stops there."""
+    """Told of every element before its value is read: notes where the pixel data begin and stops there.
 
-    def __init__(self, handle: BinaryIO) -> None:
-        self._handle, self.tag, self.vr = handle, 0, ""
-        self.offset, self.length = 0, 0
+    An element that leads beyond the end of the file is refused before so much memory is asked for.
+    """
+
+    def __init__(self, handle: BinaryIO, name: str, size: int) -> None:
+        self._handle, self._name, self._size = handle, name, size
+        self.tag, self.vr, self.offset, self.length = 0, "", 0, 0
 
     def __call__(self, tag: Any, vr: str | None, length: int) -> bool:
-        if tag >> 16 != _PIXELS >> 16 or tag not in (_PIXELS, *_FLOAT_PIXELS):
-            return False
-        self.tag, self.vr, self.offset, self.length = int(tag), vr or "", self._handle.tell(), length
-        return True
+        offset = self._handle.tell()
+        if tag >> 16 == _PIXELS >> 16 and tag in (_PIXELS, *_FLOAT_PIXELS):
+            self.tag, self.vr, self.offset, self.length = int(tag), vr or "", offset, length
+            return True
+        if length != UNDEFINED and offset + length > self._size:
+            raise BadSource("A DICOM file is complete", f"{self._name} ends inside its header", FIX)
+        return False
 
 
 class Header(Values):
@@ -242,12 +246,12 @@ def read_header(handle: BinaryIO, name: str) -> Header:
         syntax = UID(meta.text(_META_SYNTAX), IGNORE) if _META_SYNTAX in meta.elements else _guess(handle)
         if syntax == DeflatedExplicitVRLittleEndian:
             handle, size = _inflate(handle, name)
-        at = _AtPixels(handle)
+        at = _AtPixels(handle, name, size)
         little, implicit = syntax != ExplicitVRBigEndian, syntax == ImplicitVRLittleEndian
         elements = read_dataset(handle, implicit, little, stop_when=at, specific_tags=_TAGS)
         header = Header(elements, name, syntax, at, handle, size)
         if at.tag != _PIXELS:
-            raise _without_pixels(header, meta.text(_META_CLASS), at.tag, past_end=handle.tell() > size)
+            raise _without_pixels(header, meta.text(_META_CLASS), at.tag)
     return header
 
 
@@ -279,11 +283,11 @@ def _inflate(handle: BinaryIO, name: str) -> tuple[BinaryIO, int]:
     return io.BytesIO(data), len(data)
 
 
-def _without_pixels(header: Header, meta_class: str, tag: int, *, past_end: bool) -> BadSource:
+def _without_pixels(header: Header, meta_class: str, tag: int) -> BadSource:
     """Return the error for a file that has no pixel data: damage if it should have them."""
-    image_class = header.text(IMAGE_CLASS) or meta_class
     if tag in _FLOAT_PIXELS:
         return header.bad("Pixels are whole numbers", "has others")
-    if past_end or not image_class or ROWS in header.elements or "Image" in UID(image_class, IGNORE).name:
+    kind = UID(header.text(IMAGE_CLASS) or meta_class, IGNORE)
+    if not kind or ROWS in header.elements or "Image" in kind.name:
         return header.bad("A DICOM image has pixel data", "ends before them or never had them")
     return NoPixels("A DICOM image has pixel data", f"{header.name} is no image", "Move it elsewhere")

@@ -13,13 +13,19 @@ from ..format import Sample, origin, samples
 TABLE = "samples.csv"
 
 
-def write_table(cohort: Cohort, path: Path, files: Callable[[Sample], Mapping[str, str]]) -> None:
+def write_table(
+    cohort: Cohort,
+    path: Path,
+    files: Callable[[Sample], Mapping[str, str]],
+    columns: Callable[[Sample], Mapping[str, str]] = lambda sample: {},
+) -> None:
     """Write the table of a cohort.
 
     Args:
         cohort: The cohort.
         path: The file to write.
         files: Returns the first columns of a sample, those that name its files: {"image": "images/00000001.png"}.
+        columns: Returns further columns of a sample, or other values for the common ones.
     """
     synthetic = str(origin(cohort.facts).synthetic).lower()
     spaced, square = _spaced(samples(cohort))
@@ -27,7 +33,7 @@ def write_table(cohort: Cohort, path: Path, files: Callable[[Sample], Mapping[st
         writer: csv.DictWriter[str] | None = None
         for sample in samples(cohort):
             row = {**files(sample), **row_of(sample), **_spacing(sample, spaced, square)}
-            row |= {"sample_id": sample.sample_id, "synthetic": synthetic}
+            row |= {"sample_id": sample.sample_id, "synthetic": synthetic, **columns(sample)}
             if writer is None:
                 writer = csv.DictWriter(file, list(row), lineterminator="\n")
                 writer.writeheader()

@@ -35,7 +35,7 @@ def write_tree(
         encode: Makes the files of a sample.
         said: Where a file says what it is, e.g. "the text chunk `Description`".
         reading: Lines of the README on how to read the files.
-        columns: Further columns of the table.
+        columns: Further columns of the table, or other values for the common ones.
     """
     for name in (IMAGES, *([MASKS] if cohort.masks is not None else [])):
         (folder / name).mkdir()
@@ -47,7 +47,7 @@ def write_tree(
 
     for _ in each(cohort, write, f"Writing {ending} files"):
         pass
-    write_table(cohort, folder / TABLE, lambda sample: {**tree_names(sample, ending), **columns(sample)})
+    write_table(cohort, folder / TABLE, lambda sample: tree_names(sample, ending), columns)
     files = _files(cohort.facts, ending, said)
     card = readme(cohort, files=files, reading=[*reading, "", *COLUMNS])
     (folder / README).write_text(card, encoding="utf-8")

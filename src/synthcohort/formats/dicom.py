@@ -27,7 +27,7 @@ _READING = (
     "Labels stand in the table and, as JSON, in (0020,4000) Image Comments. Identifiers are new; the date of a",
     "segmentation, which the standard wants, is always 1970-01-01.",
     "",
-    "- `sop_instance_uid`, `patient_id`: of the image's file.",
+    "- `SOPInstanceUID`, `PatientID`: those of the image's file.",
 )
 
 
@@ -52,7 +52,7 @@ class Format(_Contract):
         head = header(cohort.facts, cohort.identity)
 
         def columns(sample: Sample) -> dict[str, str]:
-            return {"sop_instance_uid": head.uid("image", sample.number), "patient_id": head.patient_id(sample)}
+            return {"SOPInstanceUID": head.uid("image", sample.number), "PatientID": head.patient_id(sample)}
 
         said = "(0008,001C) and (0008,2111)"
         write_tree(cohort, folder, ending=".dcm", encode=_encoder(head), said=said, reading=_READING, columns=columns)

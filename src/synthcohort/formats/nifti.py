@@ -21,10 +21,9 @@ from ._tree import Encode, write_tree
 _RGB24 = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _COMMENT, _ALIGNED = 6, 2  # NIfTI codes: a plain text extension; coordinates that are not a scanner's
 _READING = (
-    "Arrays are (columns, rows, 1); a voxel of a mask is a class index. Columns run to the left of a patient and rows "
-    "to the back (LPS), so a",
-    "radiological viewer shows the image upright. Where spacing is unknown, pixels are 1 apart and the header names no "
-    "unit.",
+    "Arrays are (columns, rows, 1); a voxel of a mask is a class index. Columns run to the left of a patient and rows",
+    "to the back (LPS), so a radiological viewer shows the image upright. Where spacing is unknown, pixels are 1 apart",
+    "and the header names no unit. Each file is a `group` of its own; slices that belong together have one `series`.",
 )
 
 
@@ -41,7 +40,8 @@ class Format(_Contract):
     def write(self, cohort: Cohort, folder: Path) -> None:
         """Write images/, masks/, samples.csv and README.md."""
         said = "`descrip` in the header"
-        write_tree(cohort, folder, ending=".nii.gz", encode=_encoder(cohort.facts), said=said, reading=_READING)
+        encode = _encoder(cohort.facts)
+        write_tree(cohort, folder, ending=".nii.gz", encode=encode, said=said, reading=_READING, columns=_columns)
 
 
 def _encoder(facts: Facts) -> Encode:
@@ -55,6 +55,11 @@ def _encoder(facts: Facts) -> Encode:
         return image, _file(np.asarray(sample.mask).T[..., None], sample, made.mask, note, intent="label")
 
     return encode
+
+
+def _columns(sample: Sample) -> dict[str, str]:
+    # For readers of volumes, this tool's source `nifti` among them, each file is one.
+    return {"group": f"v{sample.number:08d}", "series": f"g{sample.group:08d}"}
 
 
 def _voxels(image: Array) -> Array:

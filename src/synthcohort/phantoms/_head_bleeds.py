@@ -125,7 +125,7 @@ def _clot(head: Head, bleed: Bleed, slab: Slab) -> Array:
     dx, dy, dz = slab.x - bleed.centre[0], slab.y - bleed.centre[1], slab.z - bleed.centre[2]
     a, b, c = bleed.reach
     total = ((cos * dx + sin * dy) * (1 / a)) ** 2 + ((cos * dy - sin * dx) * (1 / b)) ** 2 + (dz * (1 / c)) ** 2
-    rough = np.float32(0.1) * slab.field(head.middle) + np.float32(0.05) * slab.field(head.fine)
+    rough = np.float32(0.15) * slab.field(head.middle) + np.float32(0.07) * slab.field(head.fine)
     return np.asarray((np.sqrt(total) - 1 + rough) * np.float32(min(bleed.reach)))
 
 
@@ -163,4 +163,4 @@ def paint_rim(head: Head, plain: Slab, brain: Brain, bleed: Bleed) -> None:
     if bleed.subtype == "intraparenchymal" and bleed.rim:
         away = _clot(head, bleed, plain)
         swollen = np.clip(1 - away * np.float32(1 / bleed.rim), 0, 1) * brain.room * plain.inside(-brain.gap)
-        plain.hu -= np.minimum(np.float32(1.4) * swollen, 1) * 9
+        plain.hu -= np.minimum(np.float32(1.4) * swollen, 1) * 11

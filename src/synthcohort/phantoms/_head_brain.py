@@ -97,7 +97,9 @@ def _sulci(head: Head, slab: Slab, depth: Array, broad: Array) -> Array:
     away = np.abs(folds) / np.sqrt(steep_x * steep_x + steep_y * steep_y + np.float32(0.01))
     reach = np.float32(12 + 2 * head.shrunk) + 4 * middle + 2 * broad
     width = np.float32(0.3 + 0.9 * head.shrunk) * (1 + np.float32(0.25) * broad) - np.maximum(depth - 2, 0) * 0.03
-    return np.asarray(np.hypot(away, np.maximum(depth - reach, 0)) - np.maximum(width, 0.05))
+    # The nuclei in the middle have none, near as they are to the base.
+    inner = np.maximum(-slab.ellipsoid((0, 2, 55), (36, 36, 20)), 0)
+    return np.asarray(np.hypot(away, np.maximum(depth - reach, 0) + inner) - np.maximum(width, 0.05))
 
 
 def _sylvian(x: Array, y: Array, z: Array, wide: float, bent: Array) -> Array:

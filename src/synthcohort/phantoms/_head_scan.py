@@ -56,7 +56,7 @@ class Scan:
     def draw(cls, rng: np.random.Generator, slices: int | None) -> Scan:
         """Return a random series, of as many slices as said, or else as cover the head at about 5 mm."""
         scale = rng.normal(1.0, 0.03)
-        first, last = rng.uniform(-10, 6) * scale, rng.uniform(127, 138) * scale
+        first, last = rng.uniform(-10, 6) * scale, rng.uniform(123, 132) * scale
         count = slices or int(np.clip(round((last - first) / rng.choice([4.5, 5.0, 5.0, 5.0, 5.5])), 24, 36))
         tilt = float(rng.uniform(-0.35, 0.1) * (rng.random() < 0.4))
         pose = Pose(
@@ -78,7 +78,7 @@ class Scan:
             outside=[None, None, PADDING, LOWEST][rng.integers(4)],
             noise=rng.uniform(3.2, 6.0),
             streaks=rng.uniform(0.3, 1.3),
-            rest=(rng.uniform(98, 116), 80.0 * (rng.random() < 0.75), rng.uniform(60, 260)),
+            rest=(rng.uniform(98, 116), 80.0 * (rng.random() < 0.75), rng.uniform(110, 320)),
             moved=moved if rng.random() < 0.06 else (0, 0, 0.0),
             windows=_WINDOWS[rng.choice(len(_WINDOWS), p=_SHARES)],
         )
@@ -202,7 +202,7 @@ def _smear(hu: Array, scan: Scan, first: int) -> None:
 def _enlarging(small: int, large: int) -> Array:
     """Return (large, small) float32 weights of linear interpolation between the middles of pixels."""
     place = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
-    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(small))).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(small))), dtype=np.float32)
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> Array:
@@ -213,4 +213,4 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], strength: float) ->
         # Neighbouring pixels of a large image share part of their noise.
         white = white[:, :-1] + white[:, 1:]
         white = np.pad((white[:, :, :-1] + white[:, :, 1:]) * np.float32(0.5), ((0, 0), (0, 1), (0, 1)), mode="edge")
-    return white * np.float32(strength * min(1.0, (side / 512) ** 0.6))
+    return np.asarray(white * np.float32(strength * min(1.0, (side / 512) ** 0.6)))

@@ -55,7 +55,7 @@ def _layout(patient: Patient, slab: Slab, own: Room) -> _Layout | None:
     boxed = Room(own.dome[where], own.depth[where], own.ridge[where])
     head, bleeds = patient.head, patient.bleeds
     layers = blood.thickness(head, plain, boxed, bleeds)
-    total: Array | float = sum(layers.values(), np.float32(0))
+    total: Array | float = sum(layers.values()) if layers else 0.0
     grown = [bleed.reach[2] for bleed in bleeds if bleed.subtype == "intraventricular"]
     drawn = replace(head, horns=head.horns + sum(grown), third=head.third + 3 * sum(grown))
     brain = lay_out(drawn, blood.pushed(plain, bleeds), boxed, thickness=total)

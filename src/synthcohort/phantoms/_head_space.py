@@ -103,11 +103,11 @@ class Slab:
         cos, sin = np.float32(np.cos(pose.turn)), np.float32(np.sin(pose.turn))
         x, y, z = cos * du + sin * dv, cos * dv - sin * du, w[:, None, None] + pose.roll * du + pose.pitch * dv
         shape = (len(w), side, side)
-        scaled = [
+        hx, hy, hz = (
             np.array(np.broadcast_to((axis / scale).astype(np.float32), shape))
             for axis, scale in zip((x, y, z), pose.scale, strict=True)
-        ]
-        return cls(np.full(shape, -1000, np.float32), *scaled, u, u, w, pose)
+        )
+        return cls(np.full(shape, -1000, np.float32), hx, hy, hz, u, u, w, pose)
 
     @property
     def softness(self) -> float:
@@ -140,8 +140,8 @@ class Slab:
     def part(self, slices: slice, rows: slice, columns: slice) -> Slab:
         """Return a part of the slab; `hu` is shared."""
         where = (slices, rows, columns)
-        arrays = (array[where] for array in (self.hu, self.x, self.y, self.z))
-        return Slab(*arrays, self.u[columns], self.v[rows], self.w[slices], self.pose)
+        hu, x, y, z = (array[where] for array in (self.hu, self.x, self.y, self.z))
+        return Slab(hu, x, y, z, self.u[columns], self.v[rows], self.w[slices], self.pose)
 
     def place_in(self, whole: Slab) -> tuple[slice, slice, slice]:
         """Return where this box lies in the slab it was taken from."""
@@ -157,7 +157,7 @@ class Slab:
 
     def inside(self, distance: Array) -> Array:
         """Return how far (0 to 1) a pixel is inside a shape of which it is `distance` millimetres outside."""
-        return np.clip(np.float32(0.5) - distance * np.float32(1 / self.softness), 0, 1)
+        return np.asarray(np.clip(np.float32(0.5) - distance * np.float32(1 / self.softness), 0, 1))
 
     def ellipsoid(self, centre: Point, radii: Point) -> Array:
         """Return about how many millimetres each pixel is outside an ellipsoid."""

@@ -9,7 +9,16 @@ import nibabel
 import numpy as np
 
 from ..errors import BadOption, BadOutput, writing
-from ..layouts import ACDC_GROUPS, ACDC_INFO, ACDC_TRAINING, PHANTOM_MARK, acdc_frame, acdc_mask, acdc_patient
+from ..layouts import (
+    ACDC_GROUPS,
+    ACDC_INFO,
+    ACDC_TESTING,
+    ACDC_TRAINING,
+    PHANTOM_MARK,
+    acdc_frame,
+    acdc_mask,
+    acdc_patient,
+)
 from ..progress import track
 from ..runs import derive_seed
 from ..types import Array
@@ -23,16 +32,19 @@ class Phantom:
 
     Args:
         patients: How many, 1 to 999.
+        test_patients: How many more lie in the testing part, in blocks too; the real download has 50.
         size: Longer side of an image in pixels. The field of view does not depend on it.
     """
 
     REVISION: ClassVar[int] = 1
 
-    def __init__(self, *, patients: int = 100, size: int = 176) -> None:
-        if not 1 <= patients <= 999 or not 32 <= size <= 512:
+    def __init__(self, *, patients: int = 100, test_patients: int = 0, size: int = 176) -> None:
+        everyone = patients + test_patients
+        if min(patients - 1, test_patients) < 0 or everyone > 999 or not 32 <= size <= 512:
             rule = "The phantom has 1 to 999 patients and images of 32 to 512 pixels"
-            raise BadOption(rule, f"patients={patients}, size={size}", "Choose others")
-        self._patients, self._size = patients, size
+            raise BadOption(rule, f"patients={patients}, test_patients={test_patients}, size={size}", "Choose others")
+        self._parts = {ACDC_TRAINING: range(1, patients + 1), ACDC_TESTING: range(patients + 1, everyone + 1)}
+        self._size = size
 
     def write(self, root: Path, *, seed: int) -> None:
         """Write the download below `root`. Patient k of a group is the same however many patients there are.
@@ -45,13 +57,15 @@ class Phantom:
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
             (root / PHANTOM_MARK).touch()
-            for number in track(range(1, self._patients + 1), "phantom acdc", self._patients, "patients"):
-                folder = root.joinpath(*ACDC_TRAINING, acdc_patient(number))
+            places = [(part, number) for part, numbers in self._parts.items() for number in numbers]
+            for part, number in track(places, "phantom acdc", len(places), "patients"):
+                folder = root.joinpath(*part, acdc_patient(number))
                 folder.mkdir(parents=True, exist_ok=True)
-                self._write_patient(folder, number, seed)
+                numbers = self._parts[part]
+                group = ACDC_GROUPS[(number - numbers[0]) * len(ACDC_GROUPS) // len(numbers)]
+                self._write_patient(folder, number, group, seed)
 
-    def _write_patient(self, folder: Path, number: int, seed: int) -> None:
-        group = ACDC_GROUPS[(number - 1) * len(ACDC_GROUPS) // self._patients]
+    def _write_patient(self, folder: Path, number: int, group: str, seed: int) -> None:
         rng = np.random.default_rng(derive_seed(seed, "phantom acdc", number))
         frames, spacing_mm, gap_mm = _patient(rng, group, self._size)
         systole = int(rng.integers(7, 15))

@@ -19,7 +19,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ..errors import BadSource
-from ..layouts import ACDC_CLASSES, ACDC_INFO, ACDC_PATIENT, ACDC_PHASES, ACDC_TRAINING, acdc_frame, acdc_mask
+from ..layouts import (
+    ACDC_CLASSES,
+    ACDC_INFO,
+    ACDC_PATIENT,
+    ACDC_PHASES,
+    ACDC_TESTING,
+    ACDC_TRAINING,
+    acdc_frame,
+    acdc_mask,
+)
 from ..source import Source as _Contract
 from ..types import Array, Record
 from ._nifti import Header, read_header
@@ -27,7 +36,7 @@ from ._table import AGAIN
 
 _ROOTS = (".", ACDC_TRAINING[0], "ACDC", f"ACDC/{ACDC_TRAINING[0]}")
 """Where below the root the folders of the parts may lie."""
-_PARTS = {ACDC_TRAINING[1]: "train", "testing_with_gt": "test", "testing": "test"}
+_PARTS = {ACDC_TRAINING[1]: "train", "testing_with_gt": "test", ACDC_TESTING[1]: "test"}
 """Folder -> split. The first of a split that is found is read: another has the same patients without masks."""
 _FRAME_NUMBER = re.compile("[0-9]{1,4}")
 
