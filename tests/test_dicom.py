@@ -134,6 +134,11 @@ def test_a_header_is_told(tmp_path: Path) -> None:
     assert told == ("P 1", *ids, "CT", 4)
 
 
+def test_a_photograph_is_no_secondary_capture(tmp_path: Path) -> None:
+    with open_dicom(write(tmp_path / "a", SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.4"), "x") as file:
+        assert not file.secondary
+
+
 def test_a_header_may_say_little(tmp_path: Path) -> None:
     names = ("PatientID", "InstanceNumber", "PixelSpacing", "WindowWidth", "ImageOrientationPatient", "HighBit")
     path = write(tmp_path / "a", **dict.fromkeys(names))

@@ -102,6 +102,9 @@ class TestWhatMayLeave:
         made_by = {"generator": "flow", "labels": {"rule": "exact", "sha256": "0"}}
         export(make(tmp_path / "made", "grey 8", generator=made_by), out=tmp_path / "out", format="png")
         assert "--labels exact" in capsys.readouterr().err
+        merged = {"generator": "flow", "labels": {"rule": "merged", "sha256": "0"}}
+        export(make(tmp_path / "other", "grey 8", generator=merged), out=tmp_path / "merged", format="png")
+        assert "--labels exact" not in capsys.readouterr().err
 
     def test_terms_are_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         export(make(tmp_path / "made", "grey 8"), out=tmp_path / "out", format="png")

@@ -72,7 +72,7 @@ def test_a_damaged_file_ends_the_command_or_is_counted(tmp_path: Path, workers: 
     (root / "5.png").write_bytes((root / "5.png").read_bytes()[:60])
     (root / "11.png").write_bytes(b"")
     asked: dict[str, Any] = {"size": 8, "workers": workers}
-    with pytest.raises(BadSource, match=r"readable PNG, JPEG or TIFF: 5\.png"):
+    with pytest.raises(BadSource, match=r"readable PNG, JPEG or TIFF: the image of line 7 of samples\.csv"):
         prepare("folder", root, out=tmp_path / "cohort", **asked)
     assert not list(tmp_path.glob("cohort*"))
     cohort = prepare("folder", root, out=tmp_path / "cohort", damaged="skip", **asked)

@@ -189,9 +189,9 @@ BAD_TABLES = {
     "bad slice": (("image,slice_index", "a.png,1.5"), "whole number"),
     "long row": (("image", "a.png,b.png"), "longer than the header"),
     "column twice": (("image,image", "a.png,b.png"), "there once"),
-    "missing file": (("image", "none.png"), "none.png"),
+    "missing file": (("image", "none.png"), "the image of line 2"),
     "no picture": (("image", "samples.csv"), "samples.csv"),
-    "truncated": (("image", "short.png"), "short.png"),
+    "truncated": (("image", "short.png"), "the image of line 2"),
     "transparent": (("image", "clear.png"), "mode RGBA"),
     "several pages": (("image", "pages.tif"), "2 frames"),
 }

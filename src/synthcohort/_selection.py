@@ -37,7 +37,7 @@ class Selection:
         dropped: Reason -> images.
         rare: Findings that are no labels, since they are in too few images -> in how many.
         twins: Patients and images that are identical to another patient's.
-        with_text: Images in which text seems to be burned in.
+        text: Images in which text seems to be burned in, and those that were asked.
         facts: What the history says of the labels.
     """
 
@@ -47,7 +47,7 @@ class Selection:
     dropped: Counter[str]
     rare: Mapping[str, int]
     twins: Mapping[str, int]
-    with_text: int
+    text: Mapping[str, int]
     facts: Mapping[str, Any] = field(default_factory=dict)
     _values: Array = field(default_factory=lambda: np.zeros((0, 0)))
     _patients: Sequence[str] = ()
@@ -100,17 +100,17 @@ def select(spool: Spool, wish: Wish, choices: Choices, *, seed: int, protocol: s
     return Selection(names, repeats, splits, dropped, kept.rare, twins, text, facts, values[images], patients)
 
 
-def _say_text(spool: Spool, images: Array) -> int:
-    """Say, and return, in how many images text seems to be burned in."""
-    text = spool.with_text() & images
-    count = int(text.sum())
+def _say_text(spool: Spool, images: Array) -> dict[str, int]:
+    """Say, and return, in how many images text seems to be burned in, and in how many it was looked for."""
+    found, asked = (spool.text() == 1) & images, (spool.text() >= 0) & images
+    count, among = int(found.sum()), int(asked.sum())
     if count:
-        patients = len(np.unique(spool.column("patient")[text]))
+        patients = len(np.unique(spool.column("patient")[found]))
         say(
-            f"Warning: text seems to be burned into {count:,} images of {patients:,} patients. Look at them before "
-            "anything is shared: a generator may learn to write it."
+            f"Warning: text seems to be burned into {count:,} of {among:,} images that were asked, of {patients:,} "
+            "patients. Look at them before anything is shared: a generator may learn to write it."
         )
-    return count
+    return {"images": count, "asked": among}
 
 
 def _divided(

@@ -66,7 +66,7 @@ class Spool:
         self._attributes = _Names()
         # One entry a sample: codes of names, then numbers.
         self._codes = {name: array("i") for name in ("patient", "group", "stratum", "split", "attributes")}
-        self._index, self._spacing, self._text = array("q"), array("d"), bytearray()
+        self._index, self._spacing, self._text = array("q"), array("d"), array("b")
         self._labels, self._digests = array("b"), bytearray()
         self._places: set[tuple[int, int]] = set()
         self._pseudonyms: dict[tuple[str, ...], str] = {}
@@ -150,7 +150,7 @@ class Spool:
         labels: Sequence[int | None],
         attributes: Sequence[tuple[str, Any]],
         spacing: tuple[float | None, float | None],
-        text: bool,
+        text: bool | None,
     ) -> None:
         patient_code = self._patients.code(patient)
         group_code = self._groups.code((patient_code, group))
@@ -168,7 +168,7 @@ class Spool:
             column.append(code)
         self._index.append(slice_index)
         self._spacing.extend(float("nan") if value is None else value for value in spacing)
-        self._text.append(text)
+        self._text.append(_UNKNOWN if text is None else text)
         self._labels.extend(_UNKNOWN if value is None else value for value in labels)
         self._digests += bytes.fromhex(pixels)[:16] if pixels else bytes(16)
 
@@ -198,9 +198,9 @@ class Spool:
         values[values == _UNKNOWN] = np.nan
         return values
 
-    def with_text(self) -> Array:
-        """Return (N,) bool: whether text is burned in."""
-        return np.array(self._text, dtype=bool)
+    def text(self) -> Array:
+        """Return (N,) int8: 1 where text is burned in, 0 where none was found, -1 where it was not looked for."""
+        return np.array(self._text, dtype=np.int8)
 
     @property
     def channels(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from . import __version__, plugins, runs
 from .cohort import Cohort, verify
 from .errors import BadOption, Mismatch, NotACohort
-from .format import SOFTWARE, origin
+from .format import SOFTWARE, has_exact_labels, origin
 from .progress import say
 
 SCHEMA = 1
@@ -116,8 +116,7 @@ def _say_terms(cohort: Cohort) -> None:
     say(f"Licence: {facts.licence or 'not stated'}")
     if facts.notice:
         say(f"Notice: {facts.notice}")
-    asked = (facts.generator or {}).get("labels")
-    if isinstance(asked, Mapping) and asked.get("rule") == "exact":
+    if has_exact_labels(facts):
         say("Note: the labels are those of real patients, unaltered (--labels exact): rare ones may tell who it is.")
     if facts.provenance == "synthetic":
         say("Note: an export does not say whether images repeat patients; read the report card before it leaves.")

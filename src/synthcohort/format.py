@@ -81,6 +81,12 @@ def origin(facts: Facts) -> Origin:
     return Origin(True, "Synthetic image, not of a patient", mask, many, maker)
 
 
+def has_exact_labels(facts: Facts) -> bool:
+    """Return whether labels of real patients were asked for as they are, which `sample --labels exact` does."""
+    asked = (facts.generator or {}).get("labels")
+    return isinstance(asked, Mapping) and asked.get("rule") == "exact"
+
+
 @dataclass(frozen=True)
 class Sample:
     """One sample on its way out.

@@ -248,8 +248,7 @@ def _counted(read: int, left_out: Mapping[str, int], chosen: Selection, wish: Wi
     }
     if chosen.repeated:
         counted["images"]["repeated"] = chosen.repeated
-    if chosen.with_text:
-        counted["burned_in_text"] = chosen.with_text
+    counted["burned_in_text"] = chosen.text
     if chosen.facts:
         named = {"named": list(wish.names)} if wish.names else {}
         counted["findings"] = {**named, "min_images": wish.min_images, "dropped": list(chosen.rare)}

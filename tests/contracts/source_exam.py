@@ -32,7 +32,7 @@ def _announces(opened: Any, records: list[Record]) -> None:
     assert opened.MODALITY
     assert opened.LICENCE
     assert isinstance(opened.REVISION, int)
-    assert opened.VALUE_RULE["rule"] in ("volume_percentiles", "fixed", "type_range")
+    assert opened.VALUE_RULE["rule"] in ("volume_percentiles", "fixed", "type_range", "dicom_window")
     assert len(opened) == len(records) > 0
     assert len(set(opened.LABELS)) == len(opened.LABELS)
     for reason, count in getattr(opened, "LEFT_OUT", {}).items():  # only what was left out is told

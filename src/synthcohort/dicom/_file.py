@@ -12,13 +12,13 @@ import numpy as np
 
 from ..errors import BadSource
 from ..types import Array
-from . import _header
-from ._header import FIX, Header, Values, read_header
+from . import _tags
+from ._elements import FIX, Values
+from ._header import Header, read_header
 from ._pixels import Layout, read_layout, read_stored
 from ._values import Scale, cleaned, coloured, find, padding, read_scale, rescaled, unpadded
 
 _SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
-_MEASURES, _PLACE, _PLANE, _RESCALE, _WINDOW = 0x00289110, 0x00209113, 0x00209116, 0x00289145, 0x00289132
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class DicomFile:
 
     def __init__(self, header: Header) -> None:
         self._header = header
-        self.patient, self.study = header.text(_header.PATIENT), header.text(_header.STUDY)
-        self.series, self.instance = header.text(_header.SERIES), header.text(_header.INSTANCE)
-        self.modality = header.text(_header.MODALITY)
-        number = header.numbers(_header.NUMBER)
+        self.patient, self.study = header.text(_tags.PATIENT), header.text(_tags.STUDY)
+        self.series, self.instance = header.text(_tags.SERIES), header.text(_tags.INSTANCE)
+        self.modality = header.text(_tags.MODALITY).upper()
+        number = header.numbers(_tags.NUMBER)
         self.number = int(number[0]) if number and math.isfinite(number[0]) else None
-        self.burned_in = header.text(_header.BURNED_IN).upper() == "YES"
-        self.secondary = header.text(_header.IMAGE_CLASS).startswith(_SECONDARY)
+        self.burned_in = header.text(_tags.BURNED_IN).upper() == "YES"
+        self.secondary = f"{header.text(_tags.IMAGE_CLASS)}.".startswith(f"{_SECONDARY}.")
 
     def frames(self, *, wrapped: bool = False) -> Iterator[Frame]:
         """Yield the frames, one in memory at a time.
@@ -75,15 +75,16 @@ class DicomFile:
             BadSource: The pixel data cannot be decoded, are damaged or do not fit the header; or a CT states no HU.
         """
         layout = read_layout(self._header)
-        shared = self._header.items(_header.SHARED_GROUPS)[:1]
-        own = self._header.items(_header.FRAME_GROUPS)
+        shared = self._header.items(_tags.SHARED_GROUPS)[:1]
+        own = self._header.items(_tags.FRAME_GROUPS)
         if own and len(own) < layout.frames:
             raise self._header.bad("Every frame is described", "describes fewer than it has")
         for number, stored in enumerate(read_stored(self._header, layout)):
             groups = [*own[number : number + 1], *shared]
-            pixels, window = self._native(stored, layout, self._places(groups, _RESCALE, _WINDOW), wrapped=wrapped)
-            spacing = _spacing(self._places(groups, _MEASURES))
-            position = _position(self._places(groups, _PLACE, _PLANE))
+            places = self._places(groups, _tags.RESCALE_GROUP, _tags.WINDOW_GROUP)
+            pixels, window = self._native(stored, layout, places, wrapped=wrapped)
+            spacing = _spacing(self._places(groups, _tags.MEASURES_GROUP))
+            position = _position(self._places(groups, _tags.PLACE_GROUP, _tags.PLANE_GROUP))
             yield Frame(pixels, spacing, window, position, number if layout.frames > 1 else None)
 
     def _places(self, groups: list[Values], *sequences: int) -> list[Values]:
@@ -98,7 +99,7 @@ class DicomFile:
             return coloured(stored, header, layout), None
         scale = read_scale(header, places)
         ct = self.modality == "CT"
-        if ct and not scale.stated and not self.secondary and _header.MODALITY_LUT not in header.elements:
+        if ct and not scale.stated and not self.secondary and _tags.MODALITY_LUT not in header.elements:
             raise header.bad("A CT states how its values become HU", "has no RescaleSlope and RescaleIntercept")
         where = padding(stored, header)
         native = rescaled(cleaned(stored, layout, scale, ct=ct, wrapped=wrapped), header, scale)
@@ -140,14 +141,14 @@ def _inverted(
 
 
 def _window(places: list[Values]) -> tuple[float, float] | None:
-    centre, width = find(places, _header.CENTRE)[:1], find(places, _header.WIDTH)[:1]
+    centre, width = find(places, _tags.CENTRE)[:1], find(places, _tags.WIDTH)[:1]
     if not centre or not width or not math.isfinite(centre[0]) or not 0 < width[0] < math.inf:
         return None
     return centre[0], width[0]
 
 
 def _spacing(places: list[Values]) -> tuple[float, float] | None:
-    for tag in (_header.SPACING, _header.IMAGER_SPACING):
+    for tag in (_tags.SPACING, _tags.IMAGER_SPACING):
         spacing = find(places, tag)
         if len(spacing) == 2 and all(0 < each < math.inf for each in spacing):
             return spacing[0], spacing[1]
@@ -155,7 +156,7 @@ def _spacing(places: list[Values]) -> tuple[float, float] | None:
 
 
 def _position(places: list[Values]) -> float | None:
-    position, orientation = find(places, _header.POSITION), find(places, _header.ORIENTATION)
+    position, orientation = find(places, _tags.POSITION), find(places, _tags.ORIENTATION)
     if len(position) != 3 or len(orientation) != 6:
         return None
     (ax, ay, az), (bx, by, bz), (x, y, z) = orientation[:3], orientation[3:], position

@@ -19,8 +19,9 @@ from pydicom.uid import AllTransferSyntaxes, JPEG2000TransferSyntaxes, JPEGLSTra
 
 from ..errors import BadSource
 from ..types import Array
-from . import _header
-from ._header import Header, foreign, quiet
+from . import _tags
+from ._elements import foreign, quiet
+from ._header import Header
 
 MAX_PIXELS = 1 << 26
 """Values of a frame, 8192 x 8192: more than any detector has."""
@@ -65,15 +66,15 @@ def read_layout(header: Header) -> Layout:
     Raises:
         BadSource: They are not stated, contradict each other, or are beyond every limit.
     """
-    samples, photometric = header.short(_header.SAMPLES), header.text(_header.PHOTOMETRIC)
-    bits, stored = header.short(_header.BITS), header.short(_header.BITS_STORED)
-    signed = header.short(_header.SIGNED)
+    samples, photometric = header.short(_tags.SAMPLES), header.text(_tags.PHOTOMETRIC)
+    bits, stored = header.short(_tags.BITS), header.short(_tags.BITS_STORED)
+    signed = header.short(_tags.SIGNED)
     layout = Layout(
-        rows=header.short(_header.ROWS),
-        columns=header.short(_header.COLUMNS),
+        rows=header.short(_tags.ROWS),
+        columns=header.short(_tags.COLUMNS),
         samples=samples,
         photometric=photometric,
-        planar=header.short(_header.PLANAR, None if samples > 1 else 0),
+        planar=header.short(_tags.PLANAR, None if samples > 1 else 0),
         bits=bits,
         stored=stored,
         signed=bool(signed),
@@ -83,7 +84,7 @@ def read_layout(header: Header) -> Layout:
         raise header.bad(f"A frame has 1 to {MAX_PIXELS:,} values", "states another size")
     if samples != (3 if photometric in _COLOUR else 1) or photometric not in (*_MONOCHROME, *_COLOUR, "PALETTE COLOR"):
         raise header.bad("Pixels are grey, RGB, YBR or of a palette", "states something else")
-    if bits not in (8, 16, 32) or not 0 < stored <= bits or header.short(_header.HIGH_BIT, stored - 1) != stored - 1:
+    if bits not in (8, 16, 32) or not 0 < stored <= bits or header.short(_tags.HIGH_BIT, stored - 1) != stored - 1:
         raise header.bad("Pixels are the lower bits of 8, 16 or 32", "states something else")
     if signed > 1 or layout.planar > 1:
         raise header.bad("A header states size and type of its pixels", "has an unknown type")
@@ -91,7 +92,7 @@ def read_layout(header: Header) -> Layout:
 
 
 def _frames(header: Header) -> int:
-    numbers = header.numbers(_header.FRAMES) or (1.0,)
+    numbers = header.numbers(_tags.FRAMES) or (1.0,)
     if len(numbers) != 1 or not numbers[0].is_integer() or not 1 <= numbers[0] <= MAX_FRAMES:
         raise header.bad(f"A file has 1 to {MAX_FRAMES:,} frames", "states another number")
     return int(numbers[0])
@@ -184,8 +185,8 @@ def _encoded(header: Header, layout: Layout) -> Iterator[bytes]:
     """Yield the compressed bytes of each frame."""
     if header.length is not None:
         raise header.bad(_RULE, "says that they are compressed, and they are not")
-    _check_items(header)
     with foreign(header.name, "has damaged pixel data"):
+        _check_items(header)
         header.handle.seek(header.offset)
         frames = generate_frames(header.handle, number_of_frames=layout.frames)
     for _ in range(layout.frames):

@@ -8,8 +8,9 @@ import numpy as np
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
 from ..types import Array
-from . import _header
-from ._header import Header, Values, foreign
+from . import _tags
+from ._elements import Values, foreign
+from ._header import Header
 from ._pixels import Layout
 
 _LARGEST = 1e30
@@ -42,7 +43,7 @@ def read_scale(header: Header, places: list[Values]) -> Scale:
     Raises:
         BadSource: It is no pair of finite numbers, or the slope is 0.
     """
-    slope, intercept = find(places, _header.SLOPE), find(places, _header.INTERCEPT)
+    slope, intercept = find(places, _tags.SLOPE), find(places, _tags.INTERCEPT)
     if not slope and not intercept:
         return Scale(1.0, 0.0, stated=False)
     one_each = len(slope) == len(intercept) == 1
@@ -92,7 +93,7 @@ def rescaled(values: Array, header: Header, scale: Scale) -> Array:
     Raises:
         BadSource: The header's modality table is damaged.
     """
-    if _header.MODALITY_LUT in header.elements:
+    if _tags.MODALITY_LUT in header.elements:
         with foreign(header.name, "has a damaged modality table"):
             return np.asarray(apply_modality_lut(values, header.elements), dtype=np.float32)
     if values.dtype == np.uint8 and (scale.slope, scale.intercept) == (1, 0):
@@ -110,12 +111,12 @@ def padding(stored: Array, header: Header) -> Array | None:
 
     Compared are the bits that are stored, before any of them is cleared.
     """
-    value = header.raw(_header.PADDING)
+    value = header.raw(_tags.PADDING)
     if len(value) != 2 or stored.dtype.itemsize > 2:
         return None
     kind = f"{header.order}{stored.dtype.kind}2"
     first = int(np.frombuffer(value, kind)[0])
-    limit = header.raw(_header.PADDING_LIMIT)
+    limit = header.raw(_tags.PADDING_LIMIT)
     last = int(np.frombuffer(limit, kind)[0]) if len(limit) == 2 else first
     where = stored == first if first == last else (stored >= min(first, last)) & (stored <= max(first, last))
     return where if where.any() and not where.all() else None

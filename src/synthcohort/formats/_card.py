@@ -8,21 +8,24 @@ import numpy as np
 
 from .. import __version__
 from ..cohort import Cohort, Facts
-from ..format import SOFTWARE, origin, samples
+from ..format import SOFTWARE, has_exact_labels, origin, samples
 from ..types import SPLITS
 
 README = "README.md"
 LEAST_SHOWN = 10
 
-# What stands in samples.csv, whatever the format.
-COLUMNS = (
-    "- `patient`, `group`, `slice_index`: numbers; images with the same ones belong together.",
-    "- `split`: train, val, test or reference.",
-    "- `label.NAME`: 1 present, 0 absent, empty unknown.",
-    "- `spacing_y_mm`, `spacing_x_mm`: distance between rows and between columns, where known; `spacing_mm`: the same "
-    "in one number, where pixels are square.",
-    "- `sample_id`: what the cohort calls the sample; `synthetic`: whether it was made and not taken of anybody.",
-)
+
+def columns(cohort: Cohort) -> Iterator[str]:
+    """Yield what the columns of samples.csv mean, whatever the format."""
+    yield "- `patient`, `group`, `slice_index`: numbers; images with the same ones belong together."
+    yield f"- `split`: one of {', '.join(SPLITS)}."
+    if cohort.facts.labels:
+        yield "- `label.NAME`: 1 present, 0 absent, empty unknown."
+    if any(sample.spacing_mm for sample in samples(cohort)):
+        yield "- `spacing_y_mm`, `spacing_x_mm`: distance between rows and between columns, where known; `spacing_mm`: the"
+        yield "  same in one number, where pixels are square."
+    yield "- `sample_id`: what the cohort calls the sample."
+    yield "- `synthetic`: whether it was made and not taken of anybody."
 
 
 def readme(
@@ -118,6 +121,8 @@ def _labels(cohort: Cohort) -> Iterator[str]:
     for name, column in zip(cohort.facts.labels, values.T, strict=True):
         present, unknown = shown(int((column == 1).sum())), shown(int(np.isnan(column).sum()))
         yield f"| {_plain(name)} | {present} | {unknown} |"
+    if has_exact_labels(cohort.facts):
+        yield from ("", "The combinations of labels are those of real patients, unaltered.")
     yield from ("", f"Here and above, counts from 1 to {LEAST_SHOWN - 1} are shown as <{LEAST_SHOWN}.", "")
 
 

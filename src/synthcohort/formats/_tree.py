@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..cohort import Cohort, Facts
 from ..format import Sample, each
-from ._card import COLUMNS, README, readme
+from ._card import README, readme
+from ._card import columns as columns_of
 from ._tables import TABLE, write_table
 
 IMAGES, MASKS = "images", "masks"
@@ -49,7 +50,7 @@ def write_tree(
         pass
     write_table(cohort, folder / TABLE, lambda sample: tree_names(sample, ending), columns)
     files = _files(cohort.facts, ending, said)
-    card = readme(cohort, files=files, reading=[*reading, "", *COLUMNS])
+    card = readme(cohort, files=files, reading=[*reading, "", *columns_of(cohort)])
     (folder / README).write_text(card, encoding="utf-8")
 
 

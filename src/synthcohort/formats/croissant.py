@@ -15,7 +15,7 @@ from ..errors import BadOption
 from ..format import Format as _Contract
 from ..format import Sample, each, origin
 from ..runs import file_sha256
-from ._card import COLUMNS, README, description, readme, terms
+from ._card import README, columns, description, readme, terms
 from ._croissant_terms import CONFORMS_TO, CONTEXT, archive, csv_file, file_set, record_set
 from ._png_samples import PNG_SAYS, png_encoder
 from ._tables import TABLE, write_table
@@ -76,7 +76,7 @@ class Format(_Contract):
             **{path.name: f"{path.name.split('-')[0]} as PNG; {PNG_SAYS} says what each is" for path in packed},
             TABLE: "one row an image, with the columns below",
         }
-        reading = [*_reading(facts), "", *COLUMNS]
+        reading = [*_reading(facts), "", *columns(cohort)]
         card = readme(cohort, files=files, reading=reading, title=self._name, licence=self._licence)
         (folder / README).write_text(card, encoding="utf-8")
 

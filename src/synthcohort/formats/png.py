@@ -42,4 +42,5 @@ def _reading(facts: Facts) -> list[str]:
     for key, value in sets.items():
         words += ["--set", f"{key}={' '.join(value.split())}"] if value else []
     command = shlex.join([*words, "--out", "COHORT"])
-    return ["Pixels of masks are class indices. With the tool that wrote it:", "", f"    {command}"]
+    masks = ["A pixel of a mask is a class index.", ""] if facts.mask_classes else []
+    return [*masks, "To take it up again with the tool that wrote it:", "", f"    {command}"]

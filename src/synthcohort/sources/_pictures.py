@@ -114,7 +114,7 @@ def _open(path: Path, name: str, *, turned: bool = True) -> tuple[Image.Image, i
                     raise BadSource("A picture with a mask is stored upright", f"{name} is not", _AGAIN)
                 return ImageOps.exif_transpose(opened), getattr(opened, "n_frames", 1)
         except FileNotFoundError as error:
-            raise BadSource("Every image is there", f"no {name}", "Add it or correct the table") from error
+            raise BadSource("Every image is there", f"{name} is not", "Add it or correct the table") from error
         except UNREADABLE as error:
             raise BadSource("An image must be a readable PNG, JPEG or TIFF", name, "Replace it") from error
 

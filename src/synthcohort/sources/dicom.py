@@ -76,6 +76,10 @@ class Source(_Contract):
         elif labels:
             raise BadOption("Labels stand in a table", "labels without csv", "Write csv=labels.csv too")
 
+    def __len__(self) -> int:
+        """Return the number of files: that of images, as long as each file holds one."""
+        return len(self._files)
+
     def parts(self) -> Sequence[tuple[int, str]]:
         """Return (position, path below the root) of every file that is read, ordered by path."""
         return list(enumerate(self._files))
@@ -111,7 +115,7 @@ class Source(_Contract):
 
     def _unwanted(self, file: DicomFile) -> str:
         """Return why the images of a file are left out, or nothing."""
-        if self._modality and file.modality.upper() != self._modality:
+        if self._modality and file.modality != self._modality:
             return "another modality"
         if file.modality in _NO_IMAGES:
             return "segmentation or dose"
@@ -140,28 +144,33 @@ class Source(_Contract):
 def _files(root: Path) -> list[str]:
     """Return the paths of the files to be read, below the root, in order."""
     if not root.is_dir():
-        raise BadSource(
-            "The source's folder must exist", "the path given is no folder", "Name the folder of the images"
-        )
+        rule = "The source's folder must exist"
+        raise BadSource(rule, "the path given is no folder", "Name the folder of the images")
     found, folders = [], [""]
     while folders:
         folder = folders.pop()
         try:
             with os.scandir(root / folder) as entries:
-                for entry in entries:
-                    path = f"{folder}{entry.name}"
-                    if entry.name.startswith(".") or entry.name.upper() == "DICOMDIR":
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(f"{path}/")
-                    elif entry.is_file() and not entry.name.lower().endswith(_OTHER):
-                        found.append(path)
+                wanted = [entry for entry in entries if _wanted(entry.name)]
         except OSError:
             rule = "Every folder below the one that is given must be readable"
             raise BadSource(rule, "one of them is not", "Change its permissions or move it elsewhere") from None
+        folders += [f"{folder}{entry.name}/" for entry in wanted if entry.is_dir(follow_symlinks=False)]
+        found += [f"{folder}{entry.name}" for entry in wanted if _is_file(entry)]
     if not found:
         raise BadSource("A source holds at least one image", "there is no file here", "Name another folder")
     return sorted(found)
+
+
+def _wanted(name: str) -> bool:
+    return not name.startswith(".") and name.upper() != "DICOMDIR" and not name.lower().endswith(_OTHER)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _window(file: DicomFile, frame: Frame) -> tuple[float, float] | None:

@@ -110,12 +110,14 @@ class Source(_Contract):
         Raises:
             BadSource: An image or mask cannot be read, or they do not fit together.
         """
-        image = read_picture(part.image, self._name(part.image))
+        image = read_picture(part.image, f"the image of {part.where}")
         yield Record(
             patient=part.patient,
             group=part.group,
             image=image,
-            mask=None if part.mask is None else self._read_mask(part.mask, image.shape[1:]),
+            mask=None
+            if part.mask is None
+            else self._read_mask(part.mask, f"the mask of {part.where}", image.shape[1:]),
             labels=part.labels,
             slice_index=part.slice_index,
             spacing_mm=part.spacing_mm,
@@ -164,25 +166,22 @@ class Source(_Contract):
                 offender = f"{row.where} repeats patient, group and slice_index"
                 raise BadSource("A slice of a group is listed once", offender, "Number the slices in slice_index")
 
-    def _read_mask(self, path: Path, size: tuple[int, ...]) -> Array:
+    def _read_mask(self, path: Path, name: str, size: tuple[int, ...]) -> Array:
         try:
             with Image.open(path, formats=FORMATS) as opened:
                 values = np.asarray(opened)
         except UNREADABLE as error:
-            raise BadSource("A mask must be a readable picture", self._name(path), "Replace it") from error
+            raise BadSource("A mask must be a readable picture", name, "Replace it") from error
         if values.shape != size:
-            offender = f"{self._name(path)} is {values.shape}, its image {size}"
+            offender = f"{name} is {values.shape}, its image {size}"
             raise BadSource("A mask is one grey channel of its image's size", offender, "Replace it")
         present = set(np.unique(values).tolist())
         if len(self.MASK_CLASSES) == 2 and present <= {0, 255}:
             return np.asarray(values > 0, dtype=np.uint8)
         if not present <= set(range(len(self.MASK_CLASSES))):
-            offender = f"{self._name(path)} has {max(present)}, there are {len(self.MASK_CLASSES)} classes"
+            offender = f"{name} has {max(present)}, there are {len(self.MASK_CLASSES)} classes"
             raise BadSource("Mask values are class indices", offender, "Correct the mask or mask_classes")
         return values.astype(np.uint8)
-
-    def _name(self, path: Path) -> str:
-        return str(path.relative_to(self._root.resolve()))
 
 
 def _findings(table: Table, labels: tuple[str, ...]) -> dict[str, str]:
