@@ -32,23 +32,24 @@ LINES = ("MUELLER^ANNA", "1957-03-14", "Doe, John 57Y", "PORTABLE", "ID 4711-22"
 HEIGHTS = (8, 10, 12, 16, 20, 30)
 CONTRASTS = (60, 80, 120, 255)
 PLANTED, MOST = 120, 400
+_ROOM = 160  # pixels that a line needs
 _RESULTS = Path(__file__).parent / "results" / "burned_in.jsonl"
 
 
 def phantom(kind: str, **options: int) -> Iterator[np.ndarray]:
-    """Yield images (H, W) uint8 of a phantom, read back by the source of the same name."""
+    """Yield the images of a phantom, read back by the source of the same name."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / kind
         root.mkdir()
         plugins.find("phantoms", kind)(**options).write(root, seed=7)
-        yield from eight_bits(record.image for record in plugins.find("sources", kind)(root).records())
+        yield from (record.image for record in plugins.find("sources", kind)(root).records())
 
 
-def eight_bits(images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield images (C, H, W) as (H, W) uint8, the lowest value 0 and the highest 255."""
-    for image in images:
-        low, high = float(image.min()), float(image.max())
-        yield np.rint((image[0] - low) * (255 / max(high - low, 1))).astype(np.uint8)
+def eight_bits(image: np.ndarray) -> np.ndarray:
+    """Return an image (C, H, W) as (H, W) uint8, the lowest value 0 and the highest 255; of colours the green."""
+    grey = image[len(image) // 2].astype(np.float32)
+    low, high = float(grey.min()), float(grey.max())
+    return np.rint((grey - low) * (255 / max(high - low, 1))).astype(np.uint8)
 
 
 def real(source: str, root: Path, factor: int) -> Iterator[np.ndarray]:
@@ -56,9 +57,10 @@ def real(source: str, root: Path, factor: int) -> Iterator[np.ndarray]:
     opened = plugins.find("sources", source)(root)
     parts = opened.parts()
     chosen = [parts[i] for i in np.unique(np.linspace(0, len(parts) - 1, MOST).astype(int))]
-    for image in eight_bits(record.image for part in chosen for record in opened.read(part)):
-        size = (image.shape[1] * factor, image.shape[0] * factor)
-        yield np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    for image in (record.image for part in chosen for record in opened.read(part)):
+        size = (image.shape[2] * factor, image.shape[1] * factor)
+        larger = Image.fromarray(eight_bits(image)).resize(size, Image.Resampling.BILINEAR)
+        yield image if factor == 1 else np.asarray(larger)[None]
 
 
 def planted(image: np.ndarray, text: str, height: int, contrast: int, rng: np.random.Generator) -> np.ndarray:
@@ -91,9 +93,10 @@ def row(name: str, images: list[np.ndarray]) -> dict[str, object]:
     seconds, alarms = [], []
     for image in images:
         started = time.perf_counter()
-        alarms.append(has_text(image[None]))
+        alarms.append(has_text(image))
         seconds.append(time.perf_counter() - started)
-    clean = [image for image, alarm in zip(images, alarms, strict=True) if not alarm and min(image.shape) > 150]
+    clean = [eight_bits(image) for image, alarm in zip(images, alarms, strict=True) if not alarm]
+    clean = [image for image in clean if min(image.shape) >= _ROOM]
     return {
         "benchmark": "burned_in",
         "background": name,
@@ -119,6 +122,9 @@ def main() -> int:
     backgrounds = {
         "phantom acdc": lambda: phantom("acdc", patients=12),
         "phantom chexpert": lambda: phantom("chexpert", patients=60, side=512),
+        "phantom rsna_ich": lambda: phantom("rsna_ich", patients=8),
+        "phantom sliver07": lambda: phantom("sliver07", patients=4),
+        "phantom idrid": lambda: phantom("idrid"),
     }
     for source, root, factor in (("acdc", given.acdc, 3), ("nih_cxr14", given.nih, 2)):
         if root:

@@ -92,7 +92,7 @@ def test_a_page_of_text_is_text() -> None:
     assert has_text(page[None])
 
 
-@pytest.mark.parametrize("text", ["L", "R"])
+@pytest.mark.parametrize("text", ["L", "R", "AP"])
 def test_a_side_marker_is_no_line(text: str) -> None:
     assert not has_text(write(anatomy(), text, 24, (470, 20), 255)[None])
 
@@ -118,3 +118,11 @@ def test_a_ruler_of_equal_ticks_is_no_text() -> None:
     for tick in range(40, 480, 20):
         image[tick : tick + 2, 500:508] = 255
     assert not has_text(image[None])
+
+
+@pytest.mark.parametrize(("fills", "expected"), [((255, 255, 255), True), ((255, 238, 225), False)])
+def test_three_parts_are_a_line_only_when_alike(fills: tuple[int, ...], expected: bool) -> None:
+    image = np.full((128, 128), 20, np.uint8)
+    for place, (letter, fill) in enumerate(zip("ABE", fills, strict=True)):
+        image = write(image, letter, 20, (40 + 16 * place, 50), fill)
+    assert has_text(image[None]) is expected

@@ -237,7 +237,9 @@ class Spool:
         """Yield (position, which repeat of it) in the order of the cohort."""
         keys = [derive_seed(seed, "order", self.patients[code], group) for code, group in self._groups.values]
         places = np.array(keys, dtype=np.int64)[self.column("group")]
-        for at in np.lexsort((np.array(self._index), places)).tolist():
+        order = np.lexsort((np.array(self._index), places))
+        self._ranks = _ranks(order, self.column("group"))
+        for at in order.tolist():
             yield from ((at, repeat) for repeat in range(int(repeats[at])))
 
     def _load(self, which: int, at: int, dtype: str) -> Array:
@@ -256,7 +258,8 @@ class Spool:
             "sample_id": pseudonym(self._key, *own),
             "patient_id": self._pseudonym("patient", patient),
             "group_id": self._pseudonym("group", patient, group),
-            "slice_index": index,
+            # The place in the group, not the source's number: that may hold a table position or an instance number.
+            "slice_index": int(self._ranks[at]),
             "split": splits[patient],
             **{f"label.{name}": None if stated[name] == _UNKNOWN else stated[name] for name in labels},
             **{f"attr.{name}": value for name, value in self._attributes.values[self._codes["attributes"][at]]},
@@ -275,6 +278,15 @@ class Spool:
         for close in (*(file.close for file in self._files), self._journal.close):
             with contextlib.suppress(OSError):
                 close()
+
+
+def _ranks(order: Array, groups: Array) -> Array:
+    """Return (N,) int64, the place of each sample in its group, given an order that holds groups together."""
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    counted = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = counted
+    return ranks
 
 
 def _row(sample: Sample) -> list[Any]:

@@ -36,7 +36,7 @@ class Record:
         mask: (H, W) uint8 class index, or None.
         labels: Finding name -> 0, 1 or None (unknown).
         attributes: Further facts, e.g. {"phase": "ED"}; become columns attr.<name>.
-        slice_index: Position in the volume; 0 for a single image.
+        slice_index: Position in the group: any whole number from 0 that is there once; a cohort holds its rank.
         spacing_mm: (y, x) pixel spacing in millimetres, or None when unknown.
         stratum: What splits are balanced over, e.g. the disease group.
         volume_range: (low, high) intensities of the whole volume, for per-volume scaling; None for single images.

@@ -22,8 +22,8 @@ def columns(cohort: Cohort) -> Iterator[str]:
     if cohort.facts.labels:
         yield "- `label.NAME`: 1 present, 0 absent, empty unknown."
     if any(sample.spacing_mm for sample in samples(cohort)):
-        yield "- `spacing_y_mm`, `spacing_x_mm`: distance between rows and between columns, where known; `spacing_mm`: the"
-        yield "  same in one number, where pixels are square."
+        yield "- `spacing_y_mm`, `spacing_x_mm`: distance between rows and between columns, where known."
+        yield "- `spacing_mm`: the same in one number; only where all pixels are square."
     yield "- `sample_id`: what the cohort calls the sample."
     yield "- `synthetic`: whether it was made and not taken of anybody."
 
