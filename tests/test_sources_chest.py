@@ -211,7 +211,7 @@ CHEXPERT_MISTAKES: dict[str, tuple[tuple[str, ...], Callable[[Path], object] | N
     "no picture": (
         (_GOOD,),
         lambda root: (root / SMALL / "train" / _FIRST).unlink(),
-        "no image of line 2 of train.csv",
+        "image of line 2 of train.csv is not",
     ),
     "cut": ((_GOOD,), lambda root: _cut(root / SMALL / "train" / _FIRST), "image of line 2 of train.csv"),
     "no jpeg": (

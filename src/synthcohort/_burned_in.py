@@ -21,16 +21,20 @@ _DENSE = 22
 """Rises, and falls, in 16 x 16 pixels that make a place worth a look."""
 _BUSY = 0.05
 """Share of such places above which only the next contrast tells text from texture."""
+_MOST_PLACES = 12
+"""Places of an image that are looked at, the densest first."""
 _TILE = 8
 _WIDEST_STROKE = 11
 _SMALLEST, _LARGEST = 5, 45
 """Height of a letter in pixels."""
-_SIDE = 256
+_SIDE = 512
 """An image is looked at in half the size, too, as long as the smaller one has as many pixels along each side."""
 _PEAKS_APART, _PEAKS_ALIKE = 40, 8
 """How far the brightness of letters may be from one letter's, and how alike that of three must be."""
 _SOLID = 0.7
 """Share of its box that a letter leaves partly open; I, 1 and bones may fill it."""
+_NARROW = 0.3
+"""Width of a letter in heights; I, 1 and the gaps between bones are narrower. Two letters of a line are neither."""
 _TRIED = 300
 """Parts of one place that are tried as a letter of a line; a page of text has it in most of them."""
 
@@ -46,7 +50,7 @@ def has_text(image: Array) -> bool:
     """
     grey = _grey(image)
     while True:
-        if any(_is_line(place) for place in _places(grey)):
+        if any(_is_line(place, halved=min(grey.shape) >= _SIDE // 2) for place in _places(grey)):
             return True
         if min(grey.shape) < 2 * _SIDE:
             return False
@@ -82,13 +86,15 @@ def _places(grey: Array) -> Iterator[Array]:
         dense[:, : max(column - 8, 0)] = dense[:, column + 8 :] = False
     if not dense.any():
         return
-    joined, _ = ndimage.label(ndimage.binary_dilation(dense, np.ones((2, 3), bool)), np.ones((3, 3)))
-    for rows, columns in ndimage.find_objects(joined):
+    joined, count = ndimage.label(ndimage.binary_dilation(dense, np.ones((2, 3), bool)), np.ones((3, 3)))
+    found, densest = ndimage.find_objects(joined), ndimage.maximum(counts, joined, np.arange(1, count + 1))
+    for place in np.argsort(-densest.astype(int), kind="stable")[:_MOST_PLACES]:
+        rows, columns = found[place]
         yield grey[_widened(rows), _widened(columns)]
 
 
 def _widened(tiles: slice) -> slice:
-    return slice(max(tiles.start - 2, 0) * _TILE, (tiles.stop + 3) * _TILE)
+    return slice(max(tiles.start - 1, 0) * _TILE, (tiles.stop + 2) * _TILE)
 
 
 def _steep(grey: Array, contrast: int) -> Array:
@@ -106,8 +112,9 @@ def _steep(grey: Array, contrast: int) -> Array:
     return both
 
 
-def _is_line(place: Array) -> bool:
-    return any(_has_line(part) for part in (place, 255 - place))
+def _is_line(place: Array, *, halved: bool) -> bool:
+    sizes = [place, np.ascontiguousarray(place[::2, ::2])] if halved else [place]  # the smaller for large letters
+    return any(_has_line(part) for size in sizes for part in (size, 255 - size))
 
 
 def _has_line(place: Array) -> bool:
@@ -139,7 +146,7 @@ def _in_a_row(boxes: Array, areas: Array, peaks: Array) -> bool:
     letters = (sizes[0] >= _SMALLEST) & (sizes[0] <= _LARGEST) & (sizes[1] <= 3 * sizes[0])
     chosen = np.flatnonzero(letters)[np.argsort(boxes[letters, 1], kind="stable")]
     bottoms, lefts, rights, heights, peaks = (*boxes[chosen, 1:].T, sizes[0, chosen], peaks[chosen])
-    open_ = areas[chosen] < _SOLID * sizes.prod(0)[chosen]
+    open_ = (areas[chosen] < _SOLID * sizes.prod(0)[chosen]) & (rights - lefts >= _NARROW * heights)
     for at in np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), _TRIED)).astype(int)):
         slack = max(1.0, 0.12 * heights[at])
         first, last = np.searchsorted(bottoms, [bottoms[at] - slack, bottoms[at] + slack + 1e-6])

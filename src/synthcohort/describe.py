@@ -11,6 +11,7 @@ import numpy as np
 from ._findings import present_only
 from ._labels import combinations
 from ._release import LEAST, rounded
+from ._steps import step_lines
 from .cohort import Cohort
 from .types import SPLITS
 
@@ -43,6 +44,7 @@ def describe(path: Path | str, *, release: bool = False) -> dict[str, Any]:
         "generator": None if facts.generator is None else dict(facts.generator),
         "source": facts.source,
         "licence": facts.licence,
+        "notice": facts.notice,
         "shape": list(facts.shape),
         "dtype": facts.dtype,
         "value_range": list(facts.value_range),
@@ -149,8 +151,8 @@ def as_text(facts: dict[str, Any]) -> str:
     if facts["spacing_mm"]:
         ranges = [f"{axis} {low:.3g} to {high:.3g}" for axis, (low, high) in facts["spacing_mm"].items()]
         lines.append(f"spacing   {', '.join(ranges)} mm")
-    for label, value in (("source", facts["source"]), ("licence", facts["licence"])):
+    for label, value in (("source", facts["source"]), ("licence", facts["licence"]), ("notice", facts["notice"])):
         lines += [f"{label:<10}{value}"] if value else []
     lines += [f"rule      {key}: {value}" for key, value in facts["pixel_rules"].items()]
-    lines += [f"step      {', '.join(f'{key} {value}' for key, value in step.items())}" for step in facts["history"]]
+    lines += [line for step in facts["history"] for line in step_lines(step)]
     return "\n".join(lines)
