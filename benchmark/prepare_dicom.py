@@ -1,6 +1,6 @@
 """Time the preparation of DICOM slices: `prepare rsna_ich` against a MONAI LoadImage pipeline with as many workers.
 
-    python benchmark/prepare_dicom.py [--slices 5000] [--size 128] [--rounds 3] [--workers 2] [--folder DIR]
+    python benchmark/prepare_dicom.py [--slices 5000] [--size 128] [--rounds 3] [--workers 2] [--encodings raw,rle]
 
 Both read the same files from scratch, rescale to Hounsfield units, window 40/80, reduce to SIZE x SIZE with
 antialiasing and write 8-bit arrays to disk; `prepare` also reads patients from the headers, looks for text in the
@@ -154,10 +154,12 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--encodings", default=",".join(ENCODINGS))
     parser.add_argument("--folder", type=Path, default=Path("benchmark-dicom"))
     arguments = parser.parse_args()
     os.environ["SYNTHCOHORT_HOME"] = str(arguments.folder / "home")
-    rows = [_measure(name, root, arguments) for name, root in downloads(arguments.folder, arguments.slices).items()]
+    roots = downloads(arguments.folder, arguments.slices)
+    rows = [_measure(name, roots[name], arguments) for name in arguments.encodings.split(",")]
     for row in rows:
         print(f"{row['encoding']:<10}{row['seconds_median']}  {row['times_faster']} times as fast")
         print(f"{'':<10}the full set of {FULL_SET:,} slices: {row['full_set_hours']} h at this rate")

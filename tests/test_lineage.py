@@ -19,13 +19,18 @@ from synthcohort.evaluate import evaluate
 from synthcohort.export import export
 from synthcohort.lineage import Step, as_text, lineage
 from synthcohort.prepare import prepare
+from synthcohort.privacy import scan
 from synthcohort.report import report
 from synthcohort.runs import cohort_key
 from synthcohort.sample import sample
 from synthcohort.train import train
 
 PATIENTS, IMAGES = 24, 2
-TRAINED = {"images_seen": 32, "batch": 16, "options": ["width=16", "multipliers=1", "components=4", "attention_levels=0"]}
+TRAINED = {
+    "images_seen": 32,
+    "batch": 16,
+    "options": ["width=16", "multipliers=1", "components=4", "attention_levels=0"],
+}
 
 
 def name(number: int) -> str:
@@ -107,6 +112,10 @@ def test_another_patient_was_not_trained_on(world: Path, split: str) -> None:
     assert steps["evaluation eval"] == "used the real cohort; so did its jobs"
     assert "report card/report.json" in steps
     assert not {"run runs/again", "synthetic cohort made-again", "export left"} & set(steps)
+
+
+def test_what_was_sampled_and_exported_is_clean(world: Path) -> None:
+    assert [scan(world / "work" / name) for name in ("one", "made", "left")] == [[], [], []]
 
 
 def test_someone_else(world: Path) -> None:

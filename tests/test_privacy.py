@@ -397,20 +397,23 @@ def listed(tmp_path: Path) -> Path:
     return tmp_path / "known.txt"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "latin-1"])
-@pytest.mark.parametrize("case", [str, str.upper, str.lower])
+@pytest.mark.parametrize(
+    ("encoding", "case"),
+    [
+        ("utf-8", str),
+        ("utf-8", str.upper),
+        ("utf-16-le", str.lower),
+        ("utf-16-be", str),
+        ("latin-1", str.upper),
+    ],
+)
 def test_listed_identifiers_in_bytes(tmp_path: Path, listed: Path, encoding: str, case: Callable[[str], str]) -> None:
     (tmp_path / "out").mkdir()
     inside = bytes((1 << 20) - 6) + case("Grünwald, Jörg").encode(encoding) + b"##"  # across two blocks
-    for name, data in {
-        "1.txt": b"\x00" + inside,
-        "2.txt": gzip.compress(inside),
-        "3.zip": packed("1.txt", b"\x00" + inside),
-    }.items():
+    for name, data in {"1.txt": inside, "2.txt": gzip.compress(inside), "3.zip": packed("1.txt", inside)}.items():
         shutil.rmtree(tmp_path / "out")
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / name).write_bytes(data)
-        assert scan(tmp_path / "out") == [] or name == "2.txt"
         only_line(tmp_path / "out", "an identifier of the list", known=listed)
 
 
