@@ -19,6 +19,7 @@ from synthcohort.describe import as_text, describe
 from synthcohort.errors import BadOption, BadSource
 from synthcohort.phantoms.acdc import Phantom
 from synthcohort.prepare import prepare
+from synthcohort.train._data import training_positions
 from synthcohort.types import Record
 
 
@@ -126,9 +127,10 @@ def test_empty_slices_are_dropped_with_a_probability(tmp_path: Path) -> None:
     root = tmp_path / "download"
     Phantom(patients=6, size=32).write(root, seed=1)
     for path in sorted(root.rglob("*_gt.nii.gz")):
-        volume = np.asarray(nibabel.load(path).dataobj).copy()
+        mask = nibabel.load(path)
+        volume = np.asarray(mask.dataobj).copy()
         volume[:, :, ::2] = 0
-        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), path)
+        nibabel.save(nibabel.Nifti1Image(volume, mask.affine), path)
     counts = {}
     for share in (1.0, 0.5, 0.0):
         cohort = prepare("acdc", root, out=tmp_path / f"{share}", size=16, empty_slices=share)
@@ -181,9 +183,60 @@ def test_every_protocol_of_a_source_can_be_chosen(name: str) -> None:
         assert choices.to_json() != Choices().to_json()
         plugins.resolve(plugin, options)
         assert set(preset.get("assumed", ())) <= {*Choices().to_json(), *plugins.options(plugin)}
-        rows = differences(plugin, name, choices)
+        rows = differences(plugin, name, choices, plugins.resolve(plugin, options))
         assert rows
-        assert {str(row["here"]) for row in rows if row["here"] != row[protocol]} == set()
+        assert [row for row in rows if row["here"] != row[protocol]] == []
+
+
+def test_a_settings_numbers_are_among_the_differences() -> None:
+    plugin = plugins.find("sources", "chexpert")
+    choices, options = choose(plugin, "chexpert", "code", {"setting": "chest-classes-20"})
+    rows = {row["choice"]: row for row in differences(plugin, "chexpert", choices, options)}
+    images = rows["images of the setting"]
+    assert (images["paper"], images["code"]) == ([29000, 3800, 3800], [29000, 3800, 3400])
+    assert "here" not in images
+    assert {row["recommended"] for key, row in rows.items() if key == "size"} <= {32}
+
+
+def test_padding_is_the_lowest_pixel_whatever_the_type(tmp_path: Path) -> None:
+    for dtype in (np.uint8, np.uint16, np.float32):
+        record = Record("p", "g", np.full((1, 4, 8), 200, dtype))
+        for resize in ("bilinear", "pyramid"):
+            got = pixels(record, TYPE_RANGE, size=8, intensity="125,350", resize=resize)  # -50 to 300
+            assert (got[0, 0, 0], got[0, -1, -1]) == (0, 0)
+            assert got[0, 4, 4] == pytest.approx(250 / 350 * 255, abs=1)
+
+
+def test_choices_that_like_makes_are_refused_and_the_others_told(tmp_path: Path) -> None:
+    root = tmp_path / "download"
+    Phantom(patients=8, size=32).write(root, seed=1)
+    model = prepare("acdc", root, out=tmp_path / "model", size=16, geometry="crop")
+    with pytest.raises(BadOption, match="--like takes a cohort's rules for pixels: bits is given"):
+        prepare("acdc", root, out=tmp_path / "wrong", like=model.path, bits=16)
+    twin = prepare("acdc", root, out=tmp_path / "twin", like=model.path, size=64)
+    assert twin.facts.history[0]["size"] == 16
+    assert twin.facts.history[0]["geometry"] == "crop"
+    assert twin.pixels_sha256 == model.pixels_sha256
+
+
+def test_repeats_are_shown_to_training_and_to_nothing_else(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    lines = ["image,patient,label.mass"]
+    for i in range(40):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8), dtype=np.uint8)).save(root / f"{i}.png")
+        lines.append(f"{i}.png,p{i},{i % 2}")
+    (root / "samples.csv").write_text("\n".join(lines))
+    cohort = prepare("folder", root, out=tmp_path / "cohort", size=8, oversample=60)
+    assert verify(cohort.path) == []
+    train = cohort.split("train")
+    assert cohort.counts()["train"] == {"images": len(train), "patients": len(train), "repeats": 60 - len(train)}
+    shown = cohort.split("train", repeats=True)
+    assert len(shown) == 60
+    assert len({image.tobytes() for image in cohort.images[shown]}) == len(train)
+    assert cohort.samples["sample_id"].is_unique
+    assert len(training_positions(cohort, "train")) == 60
+    assert f"{60 - len(train)} repeats" in as_text(describe(cohort.path))
 
 
 def test_the_history_and_describe_tell_the_protocol_and_its_assumptions(tmp_path: Path) -> None:

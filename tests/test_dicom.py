@@ -134,6 +134,22 @@ def test_a_header_is_told(tmp_path: Path) -> None:
     assert told == ("P 1", *ids, "CT", 4)
 
 
+@pytest.mark.parametrize(
+    ("kind", "want"),
+    [
+        (["ORIGINAL", "PRIMARY", "LOCALIZER"], True),
+        (["ORIGINAL", "PRIMARY", "LOCALIZER", "CT_SOM5 TOP"], True),
+        ("original\\primary\\ Localizer ", True),
+        (["ORIGINAL", "PRIMARY", "AXIAL", "LOCALIZER"], False),
+        (["LOCALIZER"], False),
+        ("", False),
+    ],
+)
+def test_a_localizer_is_told(tmp_path: Path, kind: Any, want: bool) -> None:
+    with open_dicom(write(tmp_path / "a", ImageType=kind), "x") as file:
+        assert file.localizer == want
+
+
 def test_a_photograph_is_no_secondary_capture(tmp_path: Path) -> None:
     with open_dicom(write(tmp_path / "a", SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.4"), "x") as file:
         assert not file.secondary
@@ -276,6 +292,17 @@ def test_monochrome1_is_turned_over_with_its_window(tmp_path: Path) -> None:
     signed = np.array([[-2048, 0, 2047]], np.int16)
     frame = only(write(tmp_path / "a", signed, **{**film, "BitsStored": 12, "RescaleIntercept": 10}))
     np.testing.assert_array_equal(frame.pixels[0], [[2057, 9, -2038]])
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+def test_monochrome1_leaves_measurements_as_they_are(tmp_path: Path, modality: str) -> None:
+    stored = np.array([[24, 1024, 1064]], np.int16)
+    shown = {"PhotometricInterpretation": "MONOCHROME1", "Modality": modality, "BitsStored": 12}
+    frame = only(write(tmp_path / "a", stored, **shown))
+    np.testing.assert_array_equal(frame.pixels[0], [[-1000, 0, 40]])
+    assert frame.window == (40, 80)
+    film = only(write(tmp_path / "a", stored, SOPClassUID=SecondaryCaptureImageStorage, **shown))  # no measurement
+    np.testing.assert_array_equal(film.pixels[0], [[-1049, -2049, -2089]])  # -1024 - 1 - values: signed 12 bits
 
 
 def test_padding_becomes_background_unless_tissue_has_its_value(tmp_path: Path) -> None:

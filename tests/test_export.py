@@ -115,6 +115,52 @@ class TestWhatMayLeave:
         assert (stored["licence"], stored["notice"]) == ("CC BY 4.0", "Ask before you share it.")
 
 
+class TestTheLicenceOfAnExport:
+    ACDC = "CC BY-NC-SA 4.0 (ACDC; research use)"
+
+    @pytest.mark.parametrize(
+        ("source", "notice", "chosen", "lost"),
+        [
+            (ACDC, "", "cc-by-4.0", "non-commercial, share alike"),
+            (ACDC, "", "CC BY-SA 4.0", "non-commercial"),
+            (ACDC, "", "https://creativecommons.org/licenses/by-nc/4.0/", "share alike"),
+            (ACDC, "", "cc0-1.0", "non-commercial, share alike"),
+            (ACDC, "", "apache-2.0", "non-commercial, share alike"),
+            ("non-commercial research only, may not be passed on", "", "mit", "non-commercial, not to be passed on"),
+            ("", "Its rules forbid passing on derived data.", "cc-by-nc-4.0", "not to be passed on, the notice above"),
+            ("CC BY 4.0", "Ask before.", "cc-by-4.0", "the notice above"),
+            (ACDC, "", "cc-by-nc-sa-4.0", ""),
+            (ACDC, "", "", ""),  # the terms of the source stand there
+            (ACDC, "", "other", ""),
+            (ACDC, "", "nur mit Genehmigung", ""),
+            ("CC BY 4.0 (IDRiD)", "", "cc-by-4.0", ""),
+            ("no restriction on use; cite Wang et al.", "", "cc-by-4.0", ""),
+        ],
+    )
+    def test_a_looser_one_is_flagged(
+        self, source: str, notice: str, chosen: str, lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cohort = make(tmp_path / "made", "grey 8", licence=source, notice=notice)
+        for name in ("huggingface", "croissant"):
+            export(cohort, out=tmp_path / name, format=name, options={"licence": chosen})
+            warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
+            if not lost:
+                assert warned == []
+                continue
+            (line,) = warned
+            assert line.startswith(f"Warning: {chosen} allows more")
+            assert f"({lost})" in line
+
+    @pytest.mark.parametrize("name", ["acdc", "chexpert", "rsna_ich", "sliver07"])
+    def test_the_terms_of_our_sources_are_understood(
+        self, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source = plugins.find("sources", name)
+        cohort = make(tmp_path / "made", "grey 8", licence=source.LICENCE, notice=source.NOTICE)
+        export(cohort, out=tmp_path / "out", format="huggingface", options=["licence=cc-by-4.0"])
+        assert "Warning: cc-by-4.0 allows more" in capsys.readouterr().err
+
+
 class TestAllOrNothing:
     def test_the_same_command_again_does_nothing(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         cohort, out = make(tmp_path / "made", "grey 8"), tmp_path / "out"
@@ -235,7 +281,7 @@ class TestPng:
 
 class TestNifti:
     def test_upright_by_the_header(self, tmp_path: Path) -> None:
-        """The first pixel of the first row is the one most to the right and to the front of a patient: LPS."""
+        """The first pixel of the first row is where a radiological viewer starts: on the right and in front, LPS."""
         cohort = Cohort(make(tmp_path / "made", "grey 8 with masks"))
         folder = export(cohort.path, out=tmp_path / "out", format="nifti")
         opened = nibabel.load(folder / "images" / "00000001.nii.gz")
@@ -244,6 +290,19 @@ class TestNifti:
         np.testing.assert_allclose((below - corner)[:3], (0, -1.5, 0))  # RAS: to the back
         assert opened.dataobj[1, 0, 0] == cohort.images[0][0, 0, 1]
         assert read_nifti(folder)[5].spacing is None
+
+    @pytest.mark.parametrize("provenance", ["synthetic", "real"])
+    def test_the_place_is_said_to_be_nominal(self, provenance: str, tmp_path: Path) -> None:
+        cohort = make(tmp_path / "made", "grey 8 with masks", provenance)
+        folder = export(cohort, out=tmp_path / "out", format="nifti", real=provenance == "real")
+        for path in folder.rglob("*.nii.gz"):
+            header = nibabel.load(path).header
+            assert header["descrip"].item().decode().endswith("; axes nominal; synthcohort")  # not cut off
+            assert "no place in a patient" in json.loads(header.extensions[0].get_content())["orientation"]
+        text = " ".join((folder / "README.md").read_text().split())
+        assert "nominal, for display only" in text
+        assert "no place in a patient" in text
+        assert "of a patient and rows" not in text
 
     def test_the_source_nifti_reads_it(self, tmp_path: Path) -> None:
         cohort = Cohort(make(tmp_path / "made", "grey 8 with masks"))
@@ -254,6 +313,14 @@ class TestNifti:
         np.testing.assert_array_equal(np.stack([record.mask for record in records]), cohort.masks)
         assert records[0].spacing_mm == (1.5, 1.25)
         assert [record.split for record in records] == cohort.samples["split"].tolist()
+
+
+def exported_dicom(tmp_path: Path, provenance: str, **changes: Any) -> tuple[Any, Any]:
+    """Return the first image and its mask."""
+    cohort = make(tmp_path / "made", "grey 8 with masks", provenance, **changes)
+    folder = export(cohort, out=tmp_path / "out", format="dicom", real=provenance == "real" and not changes)
+    image, mask = (pydicom.dcmread(folder / name / "00000001.dcm") for name in ("images", "masks"))
+    return image, mask
 
 
 def dciodvfy(path: Path) -> list[str]:
@@ -300,6 +367,44 @@ class TestDicom:
         labels = [[np.nan if value is None else value for value in record.labels.values()] for record in records]
         np.testing.assert_array_equal(labels, cohort.label_matrix())
         assert len({record.patient for record in records}) == 6
+
+    @pytest.mark.parametrize(
+        ("provenance", "changes"), [("synthetic", {}), ("real", {}), ("real", {"source": "phantom of acdc"})]
+    )
+    def test_nothing_unproven_is_said_of_pixels(self, provenance: str, changes: dict[str, str], tmp_path: Path) -> None:
+        image, mask = exported_dicom(tmp_path, provenance, **changes)
+        real = provenance == "real" and not changes
+        for each in (image, mask):
+            assert not {"BurnedInAnnotation", "PatientIdentityRemoved"} & set(each.dir())
+            assert ("pixels may still" in each.get("DeidentificationMethod", "")) == real
+        assert "LossyImageCompression" not in image
+
+    @pytest.mark.parametrize("provenance", ["synthetic", "real"])
+    def test_who_drew_a_mask(self, provenance: str, tmp_path: Path) -> None:
+        _, mask = exported_dicom(tmp_path, provenance)
+        said = {(each.SegmentAlgorithmType, each.SegmentAlgorithmName) for each in mask.SegmentSequence}
+        want = {
+            "synthetic": ("AUTOMATIC", "generator flow"),
+            "real": ("SEMIAUTOMATIC", "origin not stated; prepared by synthcohort"),
+        }
+        assert said == {want[provenance]}
+
+    @pytest.mark.parametrize(
+        ("value", "names"),
+        [
+            ("123037004", ["liver", "left_ventricle", "optic_disc", "cystic artery", "spinal cord"]),
+            ("49755003", ["hard_exudates", "Liver tumour", "haemorrhages", "lung nodule", "renal cyst", "breast mass"]),
+        ],
+    )
+    def test_a_lesion_is_abnormal(
+        self, value: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(KINDS, "named", (1, "uint8", ("background", *names), (), None))
+        folder = export(make(tmp_path / "made", "named"), out=tmp_path / "out", format="dicom")
+        segments = pydicom.dcmread(folder / "masks" / "00000001.dcm").SegmentSequence
+        found = {each.SegmentLabel: each.SegmentedPropertyCategoryCodeSequence[0] for each in segments}
+        assert {name: code.CodeValue for name, code in found.items()} == dict.fromkeys(names, value)
+        assert {code.CodingSchemeDesignator for code in found.values()} == {"SCT"}
 
     def test_another_cohort_has_other_identifiers(self, tmp_path: Path) -> None:
         folders = [

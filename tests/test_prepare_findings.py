@@ -164,7 +164,7 @@ def test_remarks_count_patients_and_name_each_kind_once() -> None:
     # Six patients are in train, so no combination is held by ten.
     assert lines[3] == "Warning: 4 of the 4 label combinations in train are held by fewer than 10 patients."
     assert lines[4].startswith("Note: 4 of the 4 label combinations in train have fewer than 3,000 images")
-    assert lines[5] == "Note: train has 12 images; study 003 saw no loss from about 9,000 on."
+    assert lines[5] == "Note: train has 12 images; 9,000 were enough for study 003's chest radiographs."
     assert len(lines) == 6
     with pytest.raises(InputError, match="'never' has one class in the whole cohort"):
         list(_findings.remarks(values, patients, splits, ("rare", "never", "often"), ("never",)))

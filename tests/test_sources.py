@@ -95,7 +95,8 @@ def _truncate(path: Path) -> None:
 
 
 def _save(path: Path, values: Any) -> None:
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    affine = nibabel.load(path).affine if path.exists() else np.eye(4)
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
 
 
 def _frame(root: Path, ending: str) -> Path:

@@ -16,7 +16,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from synthcohort import plugins
-from synthcohort.errors import BadOption, BadSource
+from synthcohort.errors import BadOption, BadSource, InputError
+from synthcohort.prepare import prepare
 from synthcohort.sources import acdc
 
 sys.path.insert(0, str(Path(__file__).parent / "contracts"))
@@ -78,7 +79,7 @@ def write_acdc(folder: Path, number: int, *, ed: int = 1, es: int = 12, masks: b
         image = nibabel.Nifti1Image(values, np.diag([1.5, 1.25, 10, 1]))
         nibabel.save(image, folder / f"{folder.name}_frame{frame:02d}.nii.gz")
         if masks:
-            image = nibabel.Nifti1Image((values % 4).astype(np.uint8), np.eye(4))
+            image = nibabel.Nifti1Image((values % 4).astype(np.uint8), image.affine)
             nibabel.save(image, folder / f"{folder.name}_frame{frame:02d}_gt.nii.gz")
 
 
@@ -149,6 +150,25 @@ def test_acdc_with_a_test_part_sits_the_exam(tmp_path: Path) -> None:
 
 
 PATIENT = "training/patient001"
+OUTLINE = f"{PATIENT}/patient001_frame12_gt.nii.gz"
+
+
+def _place(affine: Any, *, coded: bool = True) -> Callable[[Path], Any]:
+    """Return what gives a mask another affine, or, not coded, none and its voxel size only."""
+
+    def change(root: Path) -> None:
+        for path in [root / OUTLINE] if coded else [root / OUTLINE, root / OUTLINE.replace("_gt", "")]:
+            image = nibabel.load(path)
+            values = np.asarray(image.dataobj)
+            moved = nibabel.Nifti1Image(values, affine if path.name == Path(OUTLINE).name else image.affine)
+            nibabel.save(moved, path)
+            if not coded:
+                _overwrite(path, 252, bytes(4))
+            assert (int(nibabel.load(path).header["sform_code"]) > 0) == coded
+
+    return change
+
+
 ACDCS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "one frame for both": (_edit(f"{PATIENT}/Info.cfg", "ES: 12", "ES: 1"), "two frames"),
     "endless number": (_edit(f"{PATIENT}/Info.cfg", "ES: 12", f"ES: {'9' * 5000}"), "lacks a valid ES"),
@@ -171,6 +191,14 @@ ACDCS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda root: _overwrite(root / f"{PATIENT}/patient001_frame12.nii.gz", 42, struct.pack("<3h", *[32767] * 3)),
         "1024 MiB",
     ),
+    "mask mirrored": (_place(np.diag([-1.5, 1.25, 10, 1])), "patient001_frame12_gt.nii.gz is turned or shifted"),
+    "mask moved": (_place(np.diag([1.5, 1.25, 10, 1]) + 500 * np.eye(4, k=3)), "is turned or shifted"),
+    "mask moved by a fifth of a voxel": (_place(np.diag([1.5, 1.25, 10, 1]) + 0.25 * np.eye(4, k=3)), "or shifted"),
+    "mask of other voxels": (_place(np.diag([4.5, 3.75, 30, 1])), "voxels of another size"),
+    "mask of other voxels, without a place": (
+        _place(np.diag([4.5, 3.75, 30, 1]), coded=False),
+        "has voxels of another size",
+    ),
     "half of a test patient's masks": (
         lambda root: (root / "testing/patient101/patient101_frame12_gt.nii.gz").unlink(),
         "no testing/patient101/patient101_frame12_gt.nii.gz",
@@ -190,8 +218,28 @@ def test_acdc_names_further_damage_in_one_line(tmp_path: Path, damage: str) -> N
 def test_acdc_protocol_of_study_000_names_options_that_exist() -> None:
     preset = acdc.Source.PROTOCOLS["paper"]
     assert plugins.resolve(acdc.Source, preset["options"]) == {"parts": "all"}
-    assert set(preset["assumed"]) <= set(preset)
+    assert preset["assumed"] == ("geometry", "intensity", "shares", "size")
+    assert "share" in acdc.Source.NOTICE
     assert sum(preset["shares"]) == 1
+
+
+def test_acdc_masks_may_be_rounded_and_need_no_place(tmp_path: Path) -> None:
+    write_acdc(tmp_path / "training", 1)
+    _place(np.diag([1.5, 1.25, 10, 1]) + 0.05 * np.eye(4, k=3))(tmp_path)
+    assert len(list(acdc.Source(tmp_path).records())) == 6
+    _place(np.diag([1.5, 1.25, 10, 1]), coded=False)(tmp_path)
+    assert len(list(acdc.Source(tmp_path).records())) == 6
+
+
+def test_the_papers_protocol_without_test_patients_says_what_to_do(tmp_path: Path) -> None:
+    for number in range(1, 11):
+        write_acdc(tmp_path / "d/training", number)
+    wish: dict[str, Any] = {"out": tmp_path / "cohort", "protocol": "paper", "size": 16, "workers": 1}
+    with pytest.raises(InputError, match=r"names none\. Use --split stratified with --fold 1/5, or with --shares"):
+        prepare("acdc", tmp_path / "d", **wish)
+    cohort = prepare("acdc", tmp_path / "d", **wish, split="stratified", fold=(1, 5))
+    images = cohort.samples["split"].value_counts().to_dict()
+    assert images == {"train": 36, "val": 12, "test": 12}
 
 
 @pytest.mark.reference

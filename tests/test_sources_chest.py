@@ -359,7 +359,12 @@ def test_chexpert_protocols_name_only_options_that_there_are() -> None:
         "train",
     )
     assert (code["split"], code["min_combination_images"], code["count_combinations"]) == ("plain", 257, "pool")
+    assert {"unlabelled", "views"} <= own & set(paper["assumed"])
     assert (code["geometry"], code["intensity"], code["resize"]) == ("stretch", "slice_maximum", "pyramid")
+
+
+def test_chexpert_says_whom_to_ask() -> None:
+    assert "ask Stanford" in chexpert.Source.NOTICE
 
 
 def test_chexpert_missing_folder(tmp_path: Path) -> None:

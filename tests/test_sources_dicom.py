@@ -128,14 +128,17 @@ def test_what_is_no_image_of_a_patient_is_counted(tmp_path: Path) -> None:
     (root / "report").write_bytes(encoded(report))
     write(root / "screen", SOPClassUID=SecondaryCaptureImageStorage, RescaleSlope=None, RescaleIntercept=None)
     write(root / "nobody", PatientID="  ")
+    for modality in ("CT", "MR", "PT"):
+        write(root / f"scout {modality}", Modality=modality, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     write(root / "dose", image(dtype="uint16"), Modality="RTDOSE")
     (root / "Thumbs.db").write_bytes(b"something else")
     for skipped in (".hidden", "DICOMDIR", "readme.txt", "export.XML", "viewer.exe"):
         (root / skipped).write_bytes(b"not looked at")
     records, left_out = read(Pacs(root))
-    assert len(records) == 3
+    assert Counter(record.attributes["modality"] for record in records) == {"CT": 3, "PT": 1}
     assert left_out == {
         "no pixel data": 1,
+        "localizer": 2,
         "picture of a screen or report": 1,
         "no PatientID": 1,
         "segmentation or dose": 1,
@@ -143,7 +146,7 @@ def test_what_is_no_image_of_a_patient_is_counted(tmp_path: Path) -> None:
     }
     records, left_out = read(Pacs(root, modality="mr"))
     assert not records
-    assert left_out == {"no pixel data": 1, "another modality": 6, "no DICOM file": 1}
+    assert left_out == {"no pixel data": 1, "another modality": 8, "localizer": 1, "no DICOM file": 1}
 
 
 def test_a_file_that_says_that_it_is_dicom_and_is_not_is_damaged(tmp_path: Path) -> None:
@@ -492,4 +495,7 @@ def test_the_protocols_of_study_003_are_taken(phantom: Path, tmp_path: Path, pro
     choices = {"min_combination_images": 1, "balance": "", "size": 32}
     cohort = prepare("rsna_ich", phantom, out=tmp_path / "cohort", protocol=protocol, workers=1, **choices)
     assert cohort.facts.history[0]["shares"] == {"train": 0.8, "val": 0.1, "test": 0.1, "reference": 0.0}
-    assert "intensity" in cohort.facts.history[0]["assumed"]
+    assumed = {"paper": ["count_combinations"], "code": []}[protocol]
+    assert cohort.facts.history[0]["assumed"] == [*assumed, "geometry", "intensity", "resize"]
+    counted = {"paper": "train", "code": "pool"}
+    assert Rsna.PROTOCOLS[protocol].get("count_combinations", "pool") == counted[protocol]

@@ -162,7 +162,7 @@ def test_the_papers_protocol_keeps_the_official_parts(tmp_path: Path) -> None:
     cohort = prepare("idrid", root, out=tmp_path / "cohort", protocol="paper", size=32, workers=1)
     assert verify(cohort.path) == []
     assert cohort.samples["split"].value_counts().to_dict() == {"train": 18, "val": 2, "test": 2}
-    assert set(cohort.facts.history[0]["assumed"]) == {"geometry", "shares", "size", "split"}
+    assert set(cohort.facts.history[0]["assumed"]) == {"geometry", "intensity", "shares", "size", "split"}
     assert cohort.facts.mask_classes == ("background", "optic_disc")
 
 

@@ -16,7 +16,9 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synthcohort._split import fold_shares
 from synthcohort.errors import BadOption, BadSource
+from synthcohort.prepare import prepare
 from synthcohort.sources import sliver07
 from synthcohort.sources._metaimage import MAX_BYTES, read_header
 
@@ -324,11 +326,34 @@ def test_sliver07_headers_that_hold_the_spacing_twice(livers: Path) -> None:
     path = livers / "training/liver-orig001.mhd"
     want = next(sliver07.Source(livers).records())
     text = path.read_text().replace("TransformMatrix = 1 0 0 0 1 0 0 0 1", "TransformMatrix = 0.7 0 0 0 0.7 0 0 0 2")
-    path.write_text(text.replace("Offset = 0 0 0", "Offset = -170 -170 30"))  # its mask has another
+    path.write_text(text)
     (first, *_) = sliver07.Source(livers).records()
     assert "0.7 0 0" in path.read_text()
     assert first.spacing_mm == want.spacing_mm == (0.7, 0.7)
     np.testing.assert_array_equal(first.image, want.image)
+
+
+def test_sliver07_masks_without_a_place_are_counted(livers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _edit("training/liver-orig001.mhd", "Offset = 0 0 0", "Offset = -170 -170 30")(livers)
+    _edit("training/liver-seg002.mhd", "Offset = 0 0 0", "Offset = 0 0 100")(livers)
+    _edit("training/liver-seg004.mhd", "Offset = 0 0 0", "Offset = 0.6 0 -1.9")(livers)  # less than a voxel
+    _edit("training/liver-seg005.mhd", "NDims = 3", "NDims = 9")(livers)
+    source = sliver07.Source(livers)
+    assert "2 of 8 volumes state a place for the image or the mask only" in capsys.readouterr().err
+    want = sliver07.Source(livers / "training").parts()
+    for part in want[:4]:
+        assert len(list(source.read(part))) == 4
+
+
+def test_sliver07_masks_less_than_a_voxel_away_are_taken(livers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _edit(f"{IMAGE}.mhd", "Offset = 0 0 0", "Offset = -170 -170 30")(livers)
+    _edit(f"{MASK}.mhd", "Offset = 0 0 0", "Offset = -169.4 -170 31.9")(livers)
+    assert len(list(sliver07.Source(livers).records())) == 32
+    assert capsys.readouterr().err == ""
+
+
+def _both(*changes: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    return lambda root: [change(root) for change in changes]
 
 
 def _edit(path: str, old: str, new: str) -> Callable[[Path], Any]:
@@ -366,6 +391,26 @@ SLIVERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "mask of another size": (_edit(f"{MASK}.mhd", "DimSize = 10 12 4", "DimSize = 12 10 4"), "size of its image"),
     "mask of fewer slices": (_edit(f"{MASK}.mhd", "10 12 4", "10 12 3"), "size of its image"),
     "mask of another spacing": (_edit(f"{MASK}.mhd", "96 2\n", "96 2.5\n"), "spacing of its image"),
+    "mask mirrored": (_edit(f"{MASK}.mhd", "= 1 0 0 0 1 0 0 0 1", "= -1 0 0 0 1 0 0 0 1"), "is mirrored or turned"),
+    "mask mirrored and moved": (
+        _both(
+            _edit(f"{MASK}.mhd", "= 1 0 0 0 1 0 0 0 1", "= -1 0 0 0 1 0 0 0 1"),
+            _edit(f"{MASK}.mhd", "Offset = 0 0 0", "Offset = 100 0 0"),
+        ),
+        "is mirrored or turned",
+    ),
+    "mask of negative spacing": (_edit(f"{MASK}.mhd", "ElementSpacing = ", "ElementSpacing = -"), "is mirrored"),
+    "mask turned by a degree": (
+        _edit(f"{MASK}.mhd", "= 1 0 0 0 1 0 0 0 1", "= 0.99985 0.01745 0 -0.01745 0.99985 0 0 0 1"),
+        "is mirrored or turned",
+    ),
+    "mask moved": (
+        _both(
+            _edit(f"{IMAGE}.mhd", "Offset = 0 0 0", "Offset = -170 -170 30"),
+            _edit(f"{MASK}.mhd", "Offset = 0 0 0", "Offset = -170 -170 32.1"),
+        ),
+        "liver-seg003.mhd is shifted",
+    ),
     "the image for a mask": (
         lambda root: shutil.copy(root / "training/liver-orig003.mhd", root / f"{MASK}.mhd"),
         "Mask values",
@@ -415,4 +460,13 @@ def test_sliver07_says_its_terms_and_its_window() -> None:
     assert "derived data" in sliver07.Source.LICENCE
     assert sliver07.Source.VALUE_RULE == {"rule": "fixed", "low": -140.0, "high": 260.0}
     assert set(sliver07.Source.PROTOCOLS) == {"paper"}
-    assert sliver07.Source.PROTOCOLS["paper"]["assumed"] == ("size", "fold")
+    paper = sliver07.Source.PROTOCOLS["paper"]
+    assert paper["assumed"] == ("fold", "geometry", "intensity", "shares", "size")
+    shares = fold_shares(paper["shares"], paper["fold"])
+    np.testing.assert_allclose(shares, (0.72, 0.08, 0.2, 0.0), rtol=1e-12)
+
+
+def test_sliver07_protocol_of_study_000_keeps_no_reference(livers: Path, tmp_path: Path) -> None:
+    cohort = prepare("sliver07", livers, out=tmp_path / "cohort", protocol="paper", size=16, workers=1)
+    volumes = cohort.samples.groupby("split")["patient_id"].nunique().to_dict()
+    assert volumes == {"train": 5, "val": 1, "test": 2}

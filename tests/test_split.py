@@ -141,7 +141,12 @@ def test_patients_in_several_parts_are_no_test_patients() -> None:
 
 
 def test_an_official_split_that_is_none() -> None:
-    with pytest.raises(InputError, match=r"names none\. Use --split stratified"):
+    with pytest.raises(InputError, match=r"names none\. Use --split stratified\.?$"):
         official(dict.fromkeys(alone(9), ""), alone(9), parts_of(9, 0), shares=SHARES, seed=0)
+    with pytest.raises(InputError, match=r"names none.*stratified with --fold 1/5, or with --shares for test"):
+        official(dict.fromkeys(alone(9), ""), alone(9), parts_of(9, 0), shares=(0.75, 0.25, 0, 0), seed=0)
+    merged = {**alone(9), "patient00008": "patient00000"}  # the only test patient has a training patient's image
+    with pytest.raises(InputError, match=r"each of its test patients is in another part too.*identical images"):
+        official(dict.fromkeys(alone(9), ""), merged, parts_of(8, 1), shares=SHARES, seed=0)
     with pytest.raises(InputError, match=r"fewer patients than splits \(2 < 3\)"):
         official(dict.fromkeys(alone(9), ""), alone(9), parts_of(2, 7), shares=SHARES, seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from . import plugins
@@ -16,6 +17,7 @@ from .types import SPLITS
 PROTOCOLS = ("recommended", "paper", "code")
 SHARES = (0.6, 0.1, 0.15, 0.15)
 MAX_SIZE, MAX_FIELD_MM = 8192, 10_000
+_OPTION = "--set "
 RULES = ("type_range", "dicom_window", "volume_percentiles", "slice_percentiles", "slice_maximum")
 
 
@@ -165,19 +167,20 @@ def choose(source: type[Source], name: str, protocol: str, given: Mapping[str, A
     Raises:
         BadOption: The source has no such protocol, or a choice is unknown or not valid.
     """
-    preset = preset_of(source, name, protocol)
-    if given.get("setting"):
-        preset = _with_setting(name, str(given["setting"]), protocol, preset)
+    preset = _preset(source, name, protocol, given.get("setting"))
     chosen = {key: value for key, value in preset.items() if key not in ("options", "assumed")}
     chosen |= {key: value for key, value in given.items() if value is not None}
     return Choices(**plugins.resolve(Choices, chosen)), dict(preset.get("options", {}))
 
 
-def _with_setting(source: str, name: str, protocol: str, preset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a preset with what one of the published settings prepares."""
-    wanted = setting(name, protocol)
-    if wanted.source != source:
-        offender = f"{name} is cut from {wanted.source}, not {source}"
+def _preset(source: type[Source], name: str, protocol: str, wish: Any) -> Mapping[str, Any]:
+    """Return a protocol's preset with what one of the published settings, if one is wished for, prepares."""
+    preset = preset_of(source, name, protocol)
+    if not wish:
+        return preset
+    wanted = setting(str(wish), protocol)
+    if wanted.source != name:
+        offender = f"{wish} is cut from {wanted.source}, not {name}"
         raise BadOption("A setting belongs to a source", offender, f"Prepare {wanted.source}")
     return {**preset, **wanted.preparation}
 
@@ -195,18 +198,42 @@ def preset_of(source: type[Source], name: str, protocol: str) -> Mapping[str, An
     return known[protocol]
 
 
-def differences(source: type[Source], name: str, choices: Choices) -> list[dict[str, Any]]:
+def differences(source: type[Source], name: str, choices: Choices, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what the protocols of a source choose differently: one row a choice, JSON-ready.
 
     Each row has the choice's name, what it was here, and what each protocol says; "assumed" lists the protocols whose
-    study leaves it open.
+    study leaves it open. Options of the source come with "--set" before their name, and with a setting so do the
+    numbers of images that it leaves in train, val and test.
+
+    Args:
+        source: The plugin.
+        name: What it is called.
+        choices: Those that were used.
+        options: Of the source, as they were used.
     """
     presets = {each: preset_of(source, name, each) for each in ("recommended", *getattr(source, "PROTOCOLS", {}))}
-    said = {each: choose(source, name, each, {})[0].to_json() for each in presets}
+    said = {each: _said(source, name, each, choices.setting) for each in presets}
+    here = {**choices.to_json(), **_as_options(options)}
     rows = []
-    for key, here in choices.to_json().items():
+    for key in {**here, **said["recommended"]}:
         values = {each: content[key] for each, content in said.items()}
         if any(value != values["recommended"] for value in values.values()):
-            assumed = [each for each, preset in presets.items() if key in preset.get("assumed", ())]
-            rows.append({"choice": key, "here": here, **values, "assumed": assumed})
+            plain = key.removeprefix(_OPTION)
+            assumed = [each for each, preset in presets.items() if plain in preset.get("assumed", ())]
+            used = {"here": here[key]} if key in here else {}
+            rows.append({"choice": key, **used, **values, "assumed": assumed})
     return rows
+
+
+def _said(source: type[Source], name: str, protocol: str, wish: str) -> dict[str, Any]:
+    choices, options = choose(source, name, protocol, {"setting": wish or None})
+    cut = {"images of the setting": list(setting(wish, protocol).images)} if wish else {}
+    return {**choices.to_json(), **_as_options(plugins.resolve(source, options)), **cut}
+
+
+def _as_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{_OPTION}{key}": list(value) if isinstance(value, tuple) else value
+        for key, value in options.items()
+        if not isinstance(value, Path)
+    }

@@ -190,10 +190,10 @@ def _guidelines(train: Combinations) -> Iterator[str]:
     if small := int((train.images < GUIDELINE).sum()):
         yield (
             f"Note: {small} of the {known} label combinations in train have fewer than {GUIDELINE:,} images; "
-            "that many were enough in study 003 (DuMont Schütte et al. 2021), fewer were not always."
+            "that many were enough for the chest radiographs of study 003 (DuMont Schütte et al. 2021)."
         )
     if images < GUIDELINE_TOTAL:
-        yield f"Note: train has {images:,} images; study 003 saw no loss from about {GUIDELINE_TOTAL:,} on."
+        yield f"Note: train has {images:,} images; {GUIDELINE_TOTAL:,} were enough for study 003's chest radiographs."
 
 
 def _one_fact(pair: Array) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .types import Array, Record
 
 RESIZE = {
     "bilinear": "bilinear, antialiased when reducing (Pillow, mode F)",
-    "pyramid": "bilinear to 256 or 1024 px, truncated to 8 bits, then means of 2x2 pixels, rounded",
+    "pyramid": "bilinear, antialiased, to 256 or 1024 px, truncated to 8 bits, then means of 2x2 pixels, rounded",
 }
 SQUARE = {
     "pad": "padded to the longer side",
@@ -99,6 +99,19 @@ class Rules:
             theirs,
         )
 
+    def used(self, choices: Choices) -> Choices:
+        """Return choices as these rules have them, which `like` may have made."""
+        mine: dict[str, Any] = {
+            "size": self.size,
+            "geometry": "pad" if self.geometry == "field" else self.geometry,
+            "field_mm": self.field_mm,
+            "spacing_mm": None,
+            "resize": self.resize,
+            "bits": 8 * np.dtype(self.dtype).itemsize,
+            "colour": self.colour,
+        }
+        return replace(choices, **mine)
+
     @property
     def value_range(self) -> tuple[float, float]:
         """Return the lowest and the highest legal pixel."""
@@ -124,10 +137,14 @@ def conform(record: Record, rules: Rules) -> tuple[Array, Array | None, tuple[fl
         BadSource: A field is asked for and the spacing is unknown, or the intensity rule does not fit the record.
     """
     native = _coloured(record.image, rules.colour)
-    sides, limits = _sides(record, rules), _limits(record, native, rules)
-    unit = _to_unit(_square(native, sides, fill=limits[0]), *limits)
-    image = _quantise(np.stack([_resize(channel, rules) for channel in unit]), rules)
-    mask = None if record.mask is None else _resize_mask(_square(record.mask, sides, fill=0), rules.size)
+    sides = _sides(record, rules)
+    if rules.resize == "pyramid":
+        unit = _pyramid(record, native, sides, rules)
+    else:
+        unit = _square(_to_unit(native, *_limits(record, native, rules)), sides)
+        unit = np.stack([_bilinear(channel, rules.size) for channel in unit])
+    image = _quantise(unit, rules)
+    mask = None if record.mask is None else _resize_mask(_square(record.mask, sides), rules.size)
     spacing = record.spacing_mm or (float("nan"), float("nan"))
     return image, mask, (spacing[0] * sides[0] / rules.size, spacing[1] * sides[1] / rules.size)
 
@@ -163,8 +180,8 @@ def _limits(record: Record, image: Array, rules: Rules) -> tuple[float, float]:
         return record.window[0] - record.window[1] / 2, record.window[0] + record.window[1] / 2
     if name in ("fixed", "dicom_window") and "low" in rule:
         return float(rule["low"]), float(rule["high"])
-    if name == "type_range" and image.dtype.kind == "u":
-        return 0.0, float(np.iinfo(image.dtype).max)
+    if name == "type_range" and record.image.dtype.kind == "u":
+        return 0.0, float(np.iinfo(record.image.dtype).max)
     if name == "slice_maximum":
         return 0.0, float(image.max())
     if name in ("slice_percentiles", "dicom_window"):  # neither a window nor Hounsfield units: the slice must tell
@@ -174,12 +191,15 @@ def _limits(record: Record, image: Array, rules: Rules) -> tuple[float, float]:
     raise BadSource(rule_text, f"{name} needs what these images do not have", "Choose another --intensity")
 
 
-def _square(image: Array, sides: tuple[int, int], *, fill: float) -> Array:
-    """Return the centred window of (y, x) `sides` over the last two axes, filled where it leaves the image."""
+def _square(image: Array, sides: tuple[int, int]) -> Array:
+    """Return the centred window of (y, x) `sides` over the last two axes, 0 where it leaves the image.
+
+    Intensities are in [0, 1] by then: in native units of a whole-number type the lowest one may not exist.
+    """
     shape = image.shape[-2:]
     if shape == sides:
         return image
-    result = np.full((*image.shape[:-2], *sides), fill, image.dtype)
+    result = np.zeros((*image.shape[:-2], *sides), image.dtype)
     inner, outer = zip(*(_overlap(have, want) for have, want in zip(shape, sides, strict=True)), strict=True)
     result[..., outer[0], outer[1]] = image[..., inner[0], inner[1]]
     return result
@@ -199,12 +219,6 @@ def _to_unit(image: Array, low: float, high: float) -> Array:
     return np.clip(unit, 0, 1, out=unit)
 
 
-def _resize(channel: Array, rules: Rules) -> Array:
-    if rules.resize == "pyramid":
-        return _pyramid(channel, rules.size)
-    return _bilinear(channel, rules.size)
-
-
 def _bilinear(channel: Array, size: int) -> Array:
     if channel.shape == (size, size):
         return channel
@@ -212,12 +226,19 @@ def _bilinear(channel: Array, size: int) -> Array:
     return np.asarray(resized, dtype=np.float32)
 
 
-def _pyramid(channel: Array, size: int) -> Array:
-    """Return what the code of study 003 makes of a channel in [0, 1]: 8 bits at the base, then rounded means."""
-    base = 256 if size <= 256 else 1024
-    grey = np.floor(_bilinear(channel, base) * 255)
-    while len(grey) > size:
-        grey = grey.reshape(len(grey) // 2, 2, len(grey) // 2, 2).mean(axis=(1, 3))
+def _pyramid(record: Record, native: Array, sides: tuple[int, int], rules: Rules) -> Array:
+    """Return what the code of study 003 makes of an image, in [0, 1].
+
+    Reduced to the base of the pyramid, scaled there, truncated to 8 bits, then means of 2x2 pixels, rounded at the end.
+    """
+    base = 256 if rules.size <= 256 else 1024
+    low = np.float32(_limits(record, native, rules)[0])
+    square = _square(native.astype(np.float32) - low, sides) + low
+    reduced = np.stack([_bilinear(channel, base) for channel in square])
+    grey = np.floor(_to_unit(reduced, *_limits(record, reduced, rules)) * 255)
+    while grey.shape[-1] > rules.size:
+        half = grey.shape[-1] // 2
+        grey = grey.reshape(-1, half, 2, half, 2).mean(axis=(2, 4))
     return np.asarray(np.rint(grey) / 255, dtype=np.float32)
 
 

@@ -111,11 +111,11 @@ class Work:
         )
 
     def _text(self, record: Record) -> bool | None:
-        """Return whether pixels show text. Of slices in physical units one in eight is asked: it is on all of a series.
+        """Return whether pixels show text. Of the slices of a volume one in eight is asked: text is on all of them.
 
-        Their many sharp edges make the question dearer than reading and reducing them together.
+        The sharp edges of bone make the question dearer than reading and reducing a slice together.
         """
-        if record.image.dtype.kind == "f":
+        if record.stack:
             place = derive_seed(self.seed, "look for text", record.patient, record.group, record.slice_index)
             if place % _ASKED_FOR_TEXT:
                 return None

@@ -160,12 +160,20 @@ def official(
     part = {name: next(split for split in SPLITS if split in found) for name, found in said.items()}
     named = set(part.values()) - {"train"}
     if "test" not in named:
-        rule = "The official split is that of a download with test patients"
-        raise InputError(rule, "this one names none", "Use --split stratified")
+        raise _without_test(any("test" in found for found in said.values()), shares[SPLITS.index("test")])
     rest = {patient: name for patient, name in clusters.items() if part[name] == "train"}
     left = [0.0 if split in named else share for split, share in zip(SPLITS, shares, strict=True)]
     splits = assign(strata, rest, shares=[share / sum(left) for share in left], seed=seed)
     return {patient: splits.get(patient, part[name]) for patient, name in clusters.items()}, crossing
+
+
+def _without_test(named: bool, share: float) -> InputError:
+    """Return the error of a download without test patients, or whose test patients are all in its other parts too."""
+    rule = "The official split is that of a download with test patients"
+    merged = "each of its test patients is in another part too, by name or by identical images"
+    # Shares that leave test to the download would make a stratified split without a test split.
+    more = "" if share > 0 else " with --fold 1/5, or with --shares for test"
+    return InputError(rule, merged if named else "this one names none", f"Use --split stratified{more}")
 
 
 def _deal(

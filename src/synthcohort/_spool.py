@@ -19,7 +19,7 @@ import numpy as np
 from ._journal import Journal
 from ._pseudonyms import pseudonym
 from ._reading import Sample
-from .cohort import CohortWriter, Facts
+from .cohort import REPEAT, CohortWriter, Facts
 from .errors import BadSource
 from .runs import derive_seed
 from .types import Array, LeftOut
@@ -225,6 +225,7 @@ class Spool:
             splits: Patient -> split.
             seed: Of the order.
         """
+        self._repeats = bool((repeats > 1).any())
         for at, repeat in self._ordered(repeats, seed):
             image = self._load(0, at, self.facts.dtype).reshape(-1, *self.facts.shape[1:])
             mask = self._load(1, at, "uint8").reshape(self.facts.shape[1:]) if self.facts.mask_classes else None
@@ -261,6 +262,7 @@ class Spool:
             # The place in the group, not the source's number: that may hold a table position or an instance number.
             "slice_index": int(self._ranks[at]),
             "split": splits[patient],
+            **({REPEAT: repeat} if self._repeats else {}),
             **{f"label.{name}": None if stated[name] == _UNKNOWN else stated[name] for name in labels},
             **{f"attr.{name}": value for name, value in self._attributes.values[self._codes["attributes"][at]]},
             "spacing_y_mm": self._spacing[2 * at],

@@ -26,6 +26,8 @@ VALUE_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 _REQUIRED = ("schema", "name", "modality", "provenance", "shape", "dtype", "value_range", "pixels_sha256", "counts")
 _COLUMNS = ("sample_id", "patient_id", "group_id", "slice_index", "split")
 _HEADER_BYTES = 128
+REPEAT = "repeat"
+"""Optional column: 0 for an image, 1, 2 ... for the same one once more, which only training is shown."""
 
 Provenance = Literal["real", "synthetic", "control"]
 
@@ -135,9 +137,15 @@ class Cohort:
     def _array_files(self) -> list[str]:
         return ["images.npy"] + ["masks.npy"] * (self.masks is not None)
 
-    def split(self, name: str) -> Array:
-        """Return the positions of one split's samples, in order, as int64."""
-        return np.flatnonzero((self.samples["split"] == name).to_numpy())
+    def split(self, name: str, *, repeats: bool = False) -> Array:
+        """Return the positions of one split's samples, in order, as int64.
+
+        Images that were repeated to have more to train on count once, unless `repeats` are asked for.
+        """
+        chosen = (self.samples["split"] == name).to_numpy()
+        if REPEAT in self.samples and not repeats:
+            chosen = chosen & (self.samples[REPEAT] == 0).to_numpy()
+        return np.flatnonzero(chosen)
 
     def reference_half(self, half: Literal["A", "B"]) -> Array:
         """Return the positions of one half of the reference patients, split by order of appearance.
@@ -150,7 +158,7 @@ class Cohort:
         return chosen
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return images and patients of each split."""
+        """Return images and patients of each split; images that are repeated count once."""
         return _counts(self.samples)
 
     def label_matrix(self) -> Array:
@@ -160,10 +168,14 @@ class Cohort:
 
 
 def _counts(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
-    return {
+    repeated = samples[REPEAT] > 0 if REPEAT in samples else pd.Series(False, index=samples.index)
+    counts = {
         str(split): {"images": len(rows), "patients": int(rows["patient_id"].nunique())}
-        for split, rows in samples.groupby("split", observed=True)
+        for split, rows in samples[~repeated].groupby("split", observed=True)
     }
+    for split, number in samples["split"][repeated].value_counts().items():
+        counts[str(split)]["repeats"] = int(number)
+    return counts
 
 
 def _parse_facts(content: Any, path: Path) -> Facts:

@@ -144,7 +144,8 @@ def as_text(facts: dict[str, Any]) -> str:
     lines += [f"counts    {facts['counts_are']}"] if "counts_are" in facts else []
     for split in [name for name in SPLITS if name in facts["counts"]]:
         count = facts["counts"][split]
-        lines.append(f"{split:<10}{count['images']:>7} images of {count['patients']} patients")
+        repeats = f", {count['repeats']} repeats" if "repeats" in count else ""
+        lines.append(f"{split:<10}{count['images']:>7} images of {count['patients']} patients{repeats}")
     for name, splits in facts["findings"].items():
         lines.append(f"finding   {name}: present in {', '.join(_presence(splits))}")
     lines += _most_frequent(facts["combinations"])

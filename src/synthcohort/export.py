@@ -7,12 +7,13 @@ all.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import __version__, plugins, runs
-from .cohort import Cohort, verify
+from .cohort import Cohort, Facts, verify
 from .errors import BadOption, Mismatch, NotACohort
 from .format import SOFTWARE, has_exact_labels, origin
 from .progress import say
@@ -20,6 +21,18 @@ from .progress import say
 SCHEMA = 1
 MARK = "export.json"
 """In the folder of every export: what it is, and the fingerprint of what made it."""
+_PUBLIC = re.compile(
+    r"\bcc(0|[ -]by\b)|creativecommons\.org|public.?domain"
+    r"|^(the )?(apache|mit|bsd|isc|mpl|a?gpl|lgpl|afl|unlicense|pddl|odc|odbl|cdla|\w*rail)\b",
+    re.IGNORECASE,
+)
+"""Licences under which anybody may take what they come upon."""
+_RESTRICTIONS = {
+    "non-commercial": r"non.?commercial|no commercial|\bnc\b|research (use )?only|research use|only for developing",
+    "share alike": r"share.?alike|\bsa\b",
+    "no derivatives": r"no.?deriv|\bnd\b",
+    "not to be passed on": r"not be (passed on|shared|redistributed)|(forbids?|no) (passing|redistribut)|stay within",
+}
 
 
 def export(
@@ -55,7 +68,7 @@ def export(
     if out.exists():
         return _finished(out, config)
     _check_sound(opened)
-    _say_terms(opened)
+    _say_terms(opened, str(resolved.get("licence") or ""))
     with runs.publishing(out, runs.fingerprint(config)) as folder:
         chosen.write(opened, folder)
         runs.write_atomic(folder / MARK, json.dumps(_mark(opened, config), indent=2, ensure_ascii=False) + "\n")
@@ -111,15 +124,28 @@ def _finished(out: Path, config: Mapping[str, Any]) -> Path:
     return out
 
 
-def _say_terms(cohort: Cohort) -> None:
+def _say_terms(cohort: Cohort, licence: str) -> None:
     facts = cohort.facts
     say(f"Licence: {facts.licence or 'not stated'}")
     if facts.notice:
         say(f"Notice: {facts.notice}")
+    if lost := _loosened(facts, licence):
+        terms = f"the terms of the data behind the images ({', '.join(lost)})"
+        say(f"Warning: {licence} allows more than {terms}: see whether you may grant that.")
     if has_exact_labels(facts):
         say("Note: the labels are those of real patients, unaltered (--labels exact): rare ones may tell who it is.")
     if facts.provenance == "synthetic":
         say("Note: an export does not say whether images repeat patients; read the report card before it leaves.")
+
+
+def _loosened(facts: Facts, licence: str) -> list[str]:
+    """Return what the terms of the data behind the images ask for and a public licence of the export does not."""
+    if not _PUBLIC.search(licence):
+        return []
+    asked = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in _RESTRICTIONS.items()}
+    terms = f"{facts.licence} {facts.notice}"
+    lost = [name for name, words in asked.items() if words.search(terms) and not words.search(licence)]
+    return lost + (["the notice above"] if facts.notice else [])
 
 
 def _mark(cohort: Cohort, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,10 @@ def prepare(
     wish = Wish(chosen.findings, chosen.min_finding_images, chosen.min_combination_images)
     wish.check(opened.LABELS)
     model = Cohort(like).facts if like else None
+    if model:
+        _check_like(choices)
     rules = Rules.of(opened.VALUE_RULE, chosen, model)
+    chosen = rules.used(chosen) if model else chosen
     config = _config(opened, source, resolved, rules, chosen, model)
     config |= {"seed": seed, "protocol": protocol, "damaged": damaged, "phantom": (root / PHANTOM_MARK).exists()}
     config["listing"] = listing_sha256(root, out)
@@ -104,6 +107,15 @@ def _check(name: str, damaged: str, workers: int | None) -> None:
         raise BadOption("--damaged is stop or skip", f"'{damaged}'", "Choose one")
     if workers is not None and workers < 1:
         raise BadOption("--workers is at least 1", str(workers), "Leave it out to use every core")
+
+
+def _check_like(choices: Mapping[str, Any]) -> None:
+    """Raise BadOption when a choice is given that --like makes."""
+    for name in ("geometry", "field_mm", "spacing_mm", "resize", "bits", "colour"):
+        if choices.get(name) is not None:
+            raise BadOption(
+                "--like takes a cohort's rules for pixels", f"{name} is given, too", "Leave one of them out"
+            )
 
 
 def _config(
@@ -214,7 +226,7 @@ def _told(
     """Return what the history says of the command; the download's counts are added when they are known."""
     name, protocol = config["source"], config["protocol"]
     assumed = preset_of(plugin, name, protocol).get("assumed", ())
-    others = differences(plugin, name, choices)
+    others = differences(plugin, name, choices, options)
     return {
         "step": "prepare",
         "source": name,

@@ -149,8 +149,7 @@ def _splits(n: int | None, like: Path | str | None, trained: Mapping[str, Any]) 
         raise Mismatch(
             "--like takes a cohort prepared like the training cohort", mirrored.path.name, "Prepare it with --like"
         )
-    counts = mirrored.samples["split"].value_counts()
-    return [split for split in SPLITS if split != "reference" for _ in range(int(counts.get(split, 0)))]
+    return [split for split in SPLITS if split != "reference" for _ in mirrored.split(split)]
 
 
 def check_label_rule(rule: str) -> None:

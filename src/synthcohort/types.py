@@ -43,6 +43,7 @@ class Record:
         window: (centre, width) of the first display window that the header states, in units of `image`; None without.
         split: What the download calls it: "train", "val", "test", or "" where it has no split.
         burned_in: Whether the header says that text is burned into the pixels.
+        stack: Whether it is one of many slices of a volume; text is on all of them, so it is looked for in some.
     """
 
     patient: str
@@ -58,6 +59,7 @@ class Record:
     window: tuple[float, float] | None = None
     split: str = ""
     burned_in: bool = False
+    stack: bool = False
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def read_nifti(folder: Path) -> list[Read]:
     found = []
     for row in table(folder):
         opened = nibabel.load(folder / row["image"])
-        assert nibabel.aff2axcodes(opened.affine) == ("L", "P", "S")  # columns to the left, rows to the back
+        assert nibabel.aff2axcodes(opened.affine) == ("L", "P", "S")  # what a radiological viewer shows upright
+        assert (opened.header["qform_code"], opened.header["sform_code"]) == (1, 0)  # no space that others share
         assert opened.shape[2] == 1
         values = np.asanyarray(opened.dataobj)
         if values.dtype.names:

@@ -19,6 +19,8 @@ from ._pixels import Layout, read_layout, read_stored
 from ._values import Scale, cleaned, coloured, find, padding, read_scale, rescaled, unpadded
 
 _SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
+_MEASURED = ("CT", "PT")
+"""MONOCHROME1 says how values are shown, not what they mean: Hounsfield units and activity are not turned over."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Frame:
 
     Attributes:
         pixels: (1, H, W) float32 in units of the modality (CT: HU), or uint8 where 8-bit values are not rescaled;
-            (3, H, W) uint8 for colour. Rows are y downwards as displayed, and higher is brighter.
+            (3, H, W) uint8 for colour. Rows are y downwards as displayed. Higher is brighter: MONOCHROME1 is turned
+            over, except in CT and PET, whose values are measurements.
         spacing_mm: (y, x) millimetres, or None when unknown.
         window: (centre, width) of the first display window, in units of `pixels`; None without.
         position: Millimetres along the normal of the slice, or None when unknown.
@@ -52,6 +55,7 @@ class DicomFile:
         modality: E.g. "CT".
         number: InstanceNumber, or None.
         burned_in: Whether the header says that text is burned into the pixels.
+        localizer: Whether the header's ImageType says that it is a localizer (scout, topogram).
         secondary: Whether it is a secondary capture: a screenshot, a report as a picture, a scanned film.
     """
 
@@ -63,6 +67,7 @@ class DicomFile:
         number = header.numbers(_tags.NUMBER)
         self.number = int(number[0]) if number and math.isfinite(number[0]) else None
         self.burned_in = header.text(_tags.BURNED_IN).upper() == "YES"
+        self.localizer = _is_localizer(header.text(_tags.IMAGE_TYPE))
         self.secondary = f"{header.text(_tags.IMAGE_CLASS)}.".startswith(f"{_SECONDARY}.")
 
     def frames(self, *, wrapped: bool = False) -> Iterator[Frame]:
@@ -104,7 +109,7 @@ class DicomFile:
         where = padding(stored, header)
         native = rescaled(cleaned(stored, layout, scale, ct=ct, wrapped=wrapped), header, scale)
         window = _window(places)
-        if layout.photometric == "MONOCHROME1":
+        if layout.photometric == "MONOCHROME1" and (self.modality not in _MEASURED or self.secondary):
             native, window = _inverted(native, window, header, layout, scale)
         return (native if where is None else unpadded(native, where))[None], window
 
@@ -128,6 +133,11 @@ def open_dicom(path: Path, name: str) -> Iterator[DicomFile]:
         raise BadSource("A DICOM file must be readable", f"{name} cannot be opened", FIX) from None
     with handle:
         yield DicomFile(read_header(handle, name))
+
+
+def _is_localizer(image_type: str) -> bool:
+    parts = [part.strip().upper() for part in image_type.split("\\")]
+    return parts[2:3] == ["LOCALIZER"]
 
 
 def _inverted(

@@ -19,11 +19,16 @@ from ..format import SOFTWARE, Origin, Sample, origin
 from ._card import made_by
 
 _LONGEST_TEXT = 64  # of value representation LO
+_METHOD = "All attributes are new; pixels may still tell who it is"
 
 
 @dataclass(frozen=True)
 class Header:
     """Writes the attributes that every object has.
+
+    None of them speaks of pixels: that no text is burned in, that a patient's identity is removed, that nothing was
+    ever compressed with loss. A generator may have learnt to write text or to repeat a patient, what it learnt from may
+    have been JPEG, and no export looks. The standard lets all three be left out.
 
     Attributes:
         facts: Of the cohort.
@@ -53,7 +58,7 @@ class Header:
             sop_class: UID of the object's class.
         """
         made, name = self.made, "Synthetic" if self.made.synthetic else "Pseudonym"
-        dataset = item(
+        return item(
             SpecificCharacterSet="ISO_IR 192",
             SOPClassUID=sop_class,
             SOPInstanceUID=self.uid(kind, sample.number),
@@ -63,8 +68,7 @@ class Header:
             PatientID=self.patient_id(sample),
             PatientBirthDate="",
             PatientSex="",
-            PatientIdentityRemoved="YES",
-            DeidentificationMethod=text(made.image if kind == "image" else made.mask),
+            **({} if made.synthetic else {"DeidentificationMethod": _METHOD}),
             StudyInstanceUID=self.uid("study", sample.patient),
             StudyID=str(sample.patient),
             StudyDate="",
@@ -81,9 +85,6 @@ class Header:
             SoftwareVersions=__version__,
             DeviceSerialNumber=self.root[:12],
         )
-        if made.synthetic:  # of real ones nobody here knows
-            dataset.update(item(BurnedInAnnotation="NO", LossyImageCompression="00"))
-        return dataset
 
 
 def header(facts: Facts, root: str) -> Header:

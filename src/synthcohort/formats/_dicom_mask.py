@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 
-from ..format import Sample
+from ..format import SOFTWARE, Sample
 from ._dicom_header import Header, code, decimals, item, text
 
 _SEGMENT_SEQUENCE_ITEM, _SEGMENT_NUMBER = 0x0062000A, 0x0062000B
 _NO_DATE, _NO_TIME = "19700101", "000000"  # the standard wants a date; this one is nobody's
 _SCHEME = "99SYNTHCOHORT"  # 99: a coding scheme of our own, since a class may be anything
+_LESION = re.compile(
+    r"lesion|tumou?r|cancer|carcinoma|metasta|neoplas|nodule|polyp|aneurysm|ha?emorrh|ha?ematoma|exudat|drusen|effusion"
+    r"|infarct|ischa?em|o?edema|necro|abscess|ulcer|plaque|thromb|fracture|patholog|abnormal|\bcysts?\b|\bscars?\b"
+    r"|\bmass(es)?\b",
+    re.IGNORECASE,
+)
 
 
 class MaskWriter:
@@ -72,12 +80,21 @@ def _segment(head: Header, index: int) -> Dataset:
     return item(
         SegmentNumber=index,
         SegmentLabel=name,
-        # Who drew real masks is not known here; of the three terms, this one claims least.
+        # One of three terms is wanted, and of real masks it is not known whether a person or a program drew them.
+        # AUTOMATIC would say that no person did. MANUAL would say that no program had a part, but this one cut and
+        # resampled them. SEMIAUTOMATIC denies neither, and the name, which goes with it, says what is not known.
         SegmentAlgorithmType="AUTOMATIC" if synthetic else "SEMIAUTOMATIC",
-        SegmentAlgorithmName=text(head.made.maker) if synthetic else "not stated",
-        SegmentedPropertyCategoryCodeSequence=code("309825002", "SCT", "Spatial and Relational Concept"),
+        SegmentAlgorithmName=text(head.made.maker if synthetic else f"origin not stated; prepared by {SOFTWARE}"),
+        SegmentedPropertyCategoryCodeSequence=_category(name),
         SegmentedPropertyTypeCodeSequence=code(str(index), _SCHEME, name),
     )
+
+
+def _category(name: str) -> list[Dataset]:
+    """Return what kind of thing a class is (CID 7150): an abnormal structure by its name, else an anatomical one."""
+    if _LESION.search(name.replace("_", " ")):
+        return code("49755003", "SCT", "Morphologically Abnormal Structure")
+    return code("123037004", "SCT", "Anatomical Structure")
 
 
 def _series(head: Header, sample: Sample) -> Dataset:

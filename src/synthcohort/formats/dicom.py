@@ -25,7 +25,7 @@ _READING = (
     "Images are Secondary Captures, masks binary Segmentations that name the image they belong to: frame k is the k-th",
     "mask value above 0. Neither has a place in a patient. (0008,001C) Synthetic Data says whether they show nobody.",
     "Labels stand in the table and, as JSON, in (0020,4000) Image Comments. Identifiers are new; the date of a",
-    "segmentation, which the standard wants, is always 1970-01-01.",
+    "segmentation, which the standard wants, is always 1970-01-01. Nothing is said of burned-in text: look.",
     "",
     "- `SOPInstanceUID`, `PatientID`: those of the image's file.",
 )
@@ -36,13 +36,14 @@ class Format(_Contract):
 
     A patient of the cohort becomes a made-up one with a study of their own, a group a series. All UIDs derive from the
     cohort's digest; no attribute comes from a file of a patient. Synthetic Data (0008,001C) is YES for what shows
-    nobody. Pixel Spacing is there where it is known.
+    nobody. Pixel Spacing is there where it is known. What nobody looked for in pixels, such as burned-in text, is not
+    denied.
 
     Raises:
         Mismatch: There are more labels than Image Comments holds, or masks have no class besides the background.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
 
     def write(self, cohort: Cohort, folder: Path) -> None:
         """Write images/, masks/, samples.csv and README.md."""

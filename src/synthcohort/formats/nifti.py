@@ -19,23 +19,29 @@ from ._card import description, terms
 from ._tree import Encode, write_tree
 
 _RGB24 = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
-_COMMENT, _ALIGNED = 6, 2  # NIfTI codes: a plain text extension; coordinates that are not a scanner's
+_COMMENT = 6  # NIfTI code of a plain text extension
+# Axes are stated only because viewers turn an image without any upside down, and in the qform alone: the codes of an
+# sform would say that the image lies in a space that others share. `descrip` and the extension say what they are worth.
+_STATED, _NOT_STATED = 1, 0
+_AXES = "axes nominal"
 _READING = (
-    "Arrays are (columns, rows, 1); a voxel of a mask is a class index. Columns run to the left of a patient and rows",
-    "to the back (LPS), so a radiological viewer shows the image upright. Where spacing is unknown, pixels are 1 apart",
-    "and the header names no unit. Each file is a `group` of its own; slices that belong together have one `series`.",
+    "Arrays are (columns, rows, 1); a voxel of a mask is a class index. The orientation in the header is nominal, for",
+    "display only: radiological viewers show the image upright by it (they take columns for left and rows for back),",
+    "and it is no place in a patient, whatever the view. Where spacing is unknown, pixels are 1 apart and the header",
+    "names no unit. Each file is a `group` of its own; slices that belong together have one `series`.",
 )
 
 
 class Format(_Contract):
     """One .nii.gz a sample, (columns, rows, 1): grey 8 or 16 bit, RGB24, or three 16-bit components; masks uint8.
 
-    Columns run to the patient's left and rows to the back, as a radiological viewer shows a slice: upright, as the
-    image is. Pixels are 1 apart without a unit where spacing is unknown. Every header says in `descrip` what the file
-    is, and a text extension says so at length, with the terms.
+    The qform is nominal: columns are called left and rows back, whatever the view, so that a radiological viewer shows
+    the image upright, as it is; it is no place in a patient. The sform is not stated. Pixels are 1 apart without a unit
+    where spacing is unknown. Every header says in `descrip` what the file is, and a text extension says so at length,
+    with the terms.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
 
     def write(self, cohort: Cohort, folder: Path) -> None:
         """Write images/, masks/, samples.csv and README.md."""
@@ -73,15 +79,21 @@ def _voxels(image: Array) -> Array:
 def _file(values: Array, sample: Sample, said: str, note: bytes, *, intent: str) -> bytes:
     y, x = sample.spacing_mm or (1.0, 1.0)
     image = nib.Nifti1Image(values, np.diag([-x, -y, 1.0, 1.0]))
-    image.set_sform(image.affine, code=_ALIGNED)
-    image.set_qform(image.affine, code=_ALIGNED)
+    image.set_qform(image.affine, code=_STATED)
+    image.set_sform(None, code=_NOT_STATED)
     image.header.set_xyzt_units("mm" if sample.spacing_mm else "unknown")
     image.header.set_intent(intent)
-    image.header["descrip"] = f"{said}; {SOFTWARE}"[:79]
+    image.header["descrip"] = f"{said}; {_AXES}; {SOFTWARE}"[:79]
     image.header.extensions.append(nib.nifti1.Nifti1Extension(_COMMENT, note))
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
 def _note(facts: Facts) -> bytes:
-    said = {"synthetic": origin(facts).synthetic, "description": description(facts), "terms": " ".join(terms(facts))}
-    return json.dumps({**said, "software": f"{SOFTWARE} {__version__}"}, ensure_ascii=False).encode()
+    said = {
+        "synthetic": origin(facts).synthetic,
+        "description": description(facts),
+        "orientation": "nominal, for display only; no place in a patient",
+        "terms": " ".join(terms(facts)),
+        "software": f"{SOFTWARE} {__version__}",
+    }
+    return json.dumps(said, ensure_ascii=False).encode()

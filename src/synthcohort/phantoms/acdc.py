@@ -30,6 +30,9 @@ from ._thorax import Thorax
 class Phantom:
     """Cine MRI of `patients` hearts, in blocks by disease group as in the real training set.
 
+    Groups differ in their means, and single patients overlap: ejection fractions of NOR are drawn with mean 0.58 and
+    spread 0.05, and the 6 to 12 slices add as much to what their masks show, so that a few lie near 0.40.
+
     Args:
         patients: How many, 1 to 999.
         test_patients: How many more lie in the testing part, in blocks too; the real download has 50.

@@ -28,6 +28,10 @@ _CHUNK = 2**20
 _UNREADABLE = (OSError, EOFError, ValueError, LookupError, OverflowError, zlib.error, HeaderDataError)
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 _AXES = 3
+_APART = 0.1
+"""Share of a voxel by which the corners of a mask may lie apart from those of its image."""
+_SIDES_AGREE = 0.01
+"""Share by which their voxels may differ where neither states a place: headers are rounded."""
 _HEADERS: tuple[Any, ...] = (nibabel.Nifti1Header, nibabel.Nifti2Header)
 
 
@@ -144,6 +148,29 @@ def read_header(path: Path, name: str, next_step: str) -> Header:
     if not np.isfinite(scale).all() or (affine is not None and not _is_affine(affine)):
         raise BadSource("Scale and orientation are finite numbers", f"those of {name} are not", next_step)
     return Header(name, path, next_step, (x, y, z), dtype, start, scale, zooms, affine)
+
+
+def check_fit(mask: Header, image: Header) -> None:
+    """Check that a mask lies on the voxels of its image.
+
+    Raises:
+        BadSource: It has another size, or is mirrored, turned, shifted or of other voxels.
+    """
+    if mask.shape != image.shape:
+        offender = f"{mask.name} is {mask.shape}, its image {image.shape}"
+        raise BadSource("A mask has the size of its image", offender, mask.next_step)
+    rule = "A mask lies where its image lies"
+    if (mask.affine is None) != (image.affine is None):
+        raise BadSource(rule, f"{mask.name} or its image states no place", mask.next_step)
+    if mask.affine is None or image.affine is None:
+        stated = min(*mask.sides_mm, *image.sides_mm) > 0
+        if stated and not np.allclose(mask.sides_mm, image.sides_mm, rtol=_SIDES_AGREE, atol=0):
+            raise BadSource(rule, f"{mask.name} has voxels of another size", mask.next_step)
+        return
+    corners = np.stack(np.meshgrid(*[(0, side - 1) for side in image.shape], (1,)), axis=-1).reshape(-1, 4)
+    apart = np.abs(corners @ (mask.affine - image.affine).T)[:, :_AXES].max()
+    if not apart <= _APART * np.linalg.norm(image.affine[:_AXES, :_AXES], axis=0).min():
+        raise BadSource(rule, f"{mask.name} is turned or shifted, or has voxels of another size", mask.next_step)
 
 
 def _parsed(file: IO[bytes] | gzip.GzipFile) -> Any:

@@ -31,7 +31,7 @@ from ..layouts import (
 )
 from ..source import Source as _Contract
 from ..types import Array, Record
-from ._nifti import Header, read_header
+from ._nifti import Header, check_fit, read_header
 from ._table import AGAIN
 
 _ROOTS = (".", ACDC_TRAINING[0], "ACDC", f"ACDC/{ACDC_TRAINING[0]}")
@@ -68,14 +68,19 @@ class Source(_Contract):
 
     MODALITY = "cardiac cine MRI, short axis"
     LICENCE = "CC BY-NC-SA 4.0 (ACDC; research use, cite Bernard et al., IEEE TMI 2018)"
+    NOTICE = (
+        "Made from ACDC, under CC BY-NC-SA 4.0: material adapted from it may be shared for non-commercial purposes "
+        "only, under the same terms and with credit. Synthetic images, and weights trained on it, may count as adapted."
+    )
     MASK_CLASSES: tuple[str, ...] = ACDC_CLASSES
     LABELS: tuple[str, ...] = ()
     REVISION: ClassVar[int] = 2
     PERCENTILES: ClassVar[tuple[float, float]] = (0.5, 99.5)
     VALUE_RULE: Mapping[str, Any] = {"rule": "volume_percentiles", "low": PERCENTILES[0], "high": PERCENTILES[1]}
 
-    # Study 000 uses the official split. It states no size; its laboratory crops or pads to 256 px without resampling
-    # and keeps 75 of the 100 training patients for training.
+    # Study 000 uses the official split. It states neither size nor intensities; its laboratory crops or pads to 256 px
+    # without resampling, keeps 75 of the 100 training patients for training, and subtracts the mean of a slice and
+    # divides by its spread, which leaves no fixed range for stored pixels: the percentiles of the volume stay.
     PROTOCOLS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             "size": 256,
@@ -83,7 +88,7 @@ class Source(_Contract):
             "split": "official",
             "shares": (0.75, 0.25, 0.0, 0.0),
             "options": {"parts": "all"},
-            "assumed": ("size", "geometry", "shares"),
+            "assumed": ("geometry", "intensity", "shares", "size"),
         }
     }
 
@@ -109,7 +114,7 @@ class Source(_Contract):
         volume, `group` patient and phase, `attributes` the phase, `stratum` the disease group.
 
         Raises:
-            BadSource: A file cannot be read, or a mask does not fit its image.
+            BadSource: A file cannot be read, or a mask does not lie on its image.
         """
         header = _open(part.image, self._root)
         volume = header.volume()
@@ -208,9 +213,7 @@ def _open(path: Path, root: Path) -> Header:
 def _read_mask(frame: _Frame, image: Header, root: Path) -> Array:
     """Return (x, y, slice) uint8."""
     header = _open(frame.mask, root)
-    if header.shape != image.shape:
-        offender = f"{header.name} is {header.shape}, its image {image.shape}"
-        raise BadSource("A mask has the size of its image", offender, AGAIN)
+    check_fit(header, image)
     volume = header.volume()
     values = np.stack([volume.plane(index) for index in range(header.shape[2])], axis=2)
     if not np.isin(values, range(len(ACDC_CLASSES))).all():

@@ -81,19 +81,24 @@ class Source(_Contract):
         "Stanford University data set research use agreement (CheXpert): non-commercial research only, the data may "
         "not be passed on; cite Irvin et al., AAAI 2019"
     )
+    NOTICE = (
+        "Made from CheXpert, whose Stanford agreement is for non-commercial research and forbids passing the data on. "
+        "Synthetic images, and weights trained on it, may fall under it: ask Stanford before sharing them."
+    )
     MASK_CLASSES: tuple[str, ...] = ()
     LABELS: tuple[str, ...] = CHEXPERT_FINDINGS
     REVISION: ClassVar[int] = 2
     VALUE_RULE: Mapping[str, Any] = {"rule": "type_range"}
     PROTOCOLS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # The text of study 003 names no pool for its least number of images; its table S1 gives 256 as the smallest
-        # number of training images of a combination. Views and the way to a square are in its code only.
+        # number of training images of a combination. Views, images that state no finding and the way to a square are in
+        # its code only.
         "paper": {
             "shares": (0.8, 0.1, 0.1, 0.0),
             "split": "stratified",
             "min_combination_images": 256,
             "count_combinations": "train",
-            "assumed": ("count_combinations", "geometry", "intensity", "resize", "views"),
+            "assumed": ("count_combinations", "geometry", "intensity", "resize", "unlabelled", "views"),
         },
         "code": {
             "shares": (0.8, 0.1, 0.1, 0.0),

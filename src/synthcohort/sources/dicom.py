@@ -2,7 +2,7 @@
 
 Every regular file below the folder is read, whatever it is called; not read are hidden files, DICOMDIR, files whose
 ending says that they are something else, and folders that are reached through a link. The patient is PatientID, the
-group the series. Reports, plans, dose, segmentations and pictures of the screen are counted and left out.
+group the series. Reports, plans, dose, segmentations, pictures of the screen and localizers are counted and left out.
 
 Names of files may hold names of patients, so messages say "file 17 of 240": the 17th of `Source(root).parts()`.
 """
@@ -29,6 +29,7 @@ _OTHER = (".csv", ".exe", ".gz", ".htm", ".html", ".inf", ".json", ".log", ".md"
 _DICOM = (".dcm", ".dicom", ".ima")
 _NO_IMAGES = ("RTDOSE", "SEG")
 _CROSS_SECTIONAL = ("CT", "MR", "NM", "PT")
+_WITH_LOCALIZERS = ("CT", "MR")
 _SOFT_TISSUE = (40.0, 400.0)
 _ALL_8_BITS = (127.5, 255.0)
 
@@ -121,6 +122,8 @@ class Source(_Contract):
             return "segmentation or dose"
         if file.secondary and file.modality in _CROSS_SECTIONAL:
             return "picture of a screen or report"
+        if file.localizer and file.modality in _WITH_LOCALIZERS:
+            return "localizer"
         return "" if file.patient else "no PatientID"
 
     def _read_table(self, csv: Path, labels: tuple[str, ...]) -> None:

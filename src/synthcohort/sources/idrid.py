@@ -64,14 +64,14 @@ class Source(_Contract):
     REVISION: ClassVar[int] = 1
     VALUE_RULE: Mapping[str, Any] = {"rule": "type_range"}
     PROTOCOLS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # Study 000 names the 54 photographs with optic discs, and neither a test set nor a size. Of the 54, a tenth is
-        # kept for stopping: without it no network could be fitted.
+        # Study 000 names the 54 photographs with optic discs, and neither a test set, a size nor intensities. Of the
+        # 54, a tenth is kept for stopping: without it no network could be fitted.
         "paper": {
             "split": "official",
             "shares": (0.9, 0.1, 0.0, 0.0),
             "size": 256,
             "options": {"target": _DISC},
-            "assumed": ("geometry", "shares", "size", "split"),
+            "assumed": ("geometry", "intensity", "shares", "size", "split"),
         },
     }
 

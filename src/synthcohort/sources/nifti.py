@@ -36,7 +36,7 @@ from ..errors import BadOption, BadSource
 from ..progress import say, track
 from ..source import Source as _Contract
 from ..types import Array, Record
-from ._nifti import Header, Volume, read_header
+from ._nifti import Header, Volume, check_fit, read_header
 from ._table import Table, inside
 
 _LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
@@ -45,8 +45,6 @@ _FIX = "Correct the table"
 _REPLACE = "Replace the file or correct the table"
 _SHOWN = {0: "PIL", 1: "LIP", 2: "LPS"}
 """Axis that is sliced -> where columns, rows and slices run to."""
-_APART = 0.1
-"""Share of a voxel by which the corners of a mask may lie apart from those of its image."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ class Source(_Contract):
             return None
         name = f"the mask of line {part.line}"
         header = read_header(part.mask, name, _REPLACE)
-        _check_fit(header, image)
+        check_fit(header, image)
         volume, classes = header.volume(), len(self.MASK_CLASSES)
         result = np.empty(header.shape, np.uint8, order="F")
         for index in range(header.shape[2]):
@@ -263,17 +261,3 @@ def _turned(volume: Volume, header: Header, across: int) -> tuple[Volume, tuple[
     lengths = np.linalg.norm(header.affine[:3, :3], axis=0)
     sides = tuple(float(lengths[axis]) for axis in np.argsort(turn[:, 0]))
     return replace(volume, stored=apply_orientation(volume.stored, turn)), sides
-
-
-def _check_fit(mask: Header, image: Header) -> None:
-    if mask.shape != image.shape:
-        offender = f"{mask.name} is {mask.shape}, the image {image.shape}"
-        raise BadSource("A mask has the size of its image", offender, _REPLACE)
-    if (mask.affine is None) != (image.affine is None):
-        raise BadSource("A mask lies where its image lies", f"{mask.name} or its image states no place", _REPLACE)
-    if mask.affine is None or image.affine is None:
-        return
-    corners = np.stack(np.meshgrid(*[(0, side - 1) for side in image.shape], (1,)), axis=-1).reshape(-1, 4)
-    apart = np.abs(corners @ (mask.affine - image.affine).T)[:, :3].max()
-    if apart > _APART * np.linalg.norm(image.affine[:3, :3], axis=0).min():
-        raise BadSource("A mask lies where its image lies", f"{mask.name} is turned or shifted", _REPLACE)

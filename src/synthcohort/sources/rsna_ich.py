@@ -66,12 +66,14 @@ class Source(_Contract):
     VALUE_RULE: Mapping[str, Any] = {"rule": "dicom_window", "low": _WINDOW_LOW, "high": _WINDOW_HIGH}
     PROTOCOLS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Study 003 and its code start from pictures that others had made, with a window that is nowhere stated. Its
-        # text names no pool for the least number of images; its code keeps 107,365 slices without a finding, which is
-        # nearly as many as there are with one.
+        # text names no pool for the least number of images; its table S1 counts training images, as the settings do.
+        # Its code starts from pictures of 128 px, and keeps 107,365 slices without a finding, which is nearly as many
+        # as there are with one.
         "paper": {
             "shares": (0.8, 0.1, 0.1, 0.0),
             "split": "stratified",
             "min_combination_images": 100,
+            "count_combinations": "train",
             "balance": "no_finding",
             "assumed": ("count_combinations", "geometry", "intensity", "resize"),
         },
@@ -81,7 +83,7 @@ class Source(_Contract):
             "min_combination_images": 111,
             "balance": "no_finding",
             "resize": "pyramid",
-            "assumed": ("geometry", "intensity"),
+            "assumed": ("geometry", "intensity", "resize"),
         },
     }
 

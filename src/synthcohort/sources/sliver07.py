@@ -6,8 +6,13 @@ test volumes have no outlines and are not read. Every slice is yielded, with and
 units; any mask value above 0 is liver.
 
 An image shows the patient as viewers do, left on the right and back down: where a header says that x or y runs the
-other way, the image and its mask are turned over. Only signs are taken from TransformMatrix, since the headers of this
-download hold the voxel size there as well as in ElementSpacing. Slices are numbered in the order of the file.
+other way, the image and its mask are turned over. The voxel size is ElementSpacing's; only signs are taken from
+TransformMatrix, so that a header which repeats the voxel size there does no harm. Slices are numbered in the order of
+the file.
+
+A mask is outlined on the voxels of its image, so it is refused where its header states other axes or voxels, or another
+place by more than a voxel. An offset of 0 0 0 states no place: where one of the two has it, they are taken voxel by
+voxel, and a note says how many.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import numpy as np
 
 from ..errors import BadSource
 from ..layouts import SLIVER07_FOLDERS, SLIVER07_IMAGE, SLIVER07_MASK
+from ..progress import say
 from ..source import Source as _Contract
 from ..types import Array, Record
 from ._metaimage import MetaImage, read_header
@@ -32,6 +38,8 @@ _NAME = re.compile("liver-(orig|seg)([0-9]{3})\\.mhd")
 _KINDS = {"orig": SLIVER07_IMAGE, "seg": SLIVER07_MASK}
 _SPACING_AGREES = 0.01
 """Share by which the spacing of a mask may differ from that of its image: headers are rounded."""
+_TURNED = 1e-3
+"""How far unit vectors along the axes of a mask may lie from its image's: half a voxel over 512 of them."""
 _HU = 4096
 _PLAUSIBLE = 0.9
 """Share of a volume that lies within +-_HU; swapped bytes and a wrong type leave less."""
@@ -75,13 +83,23 @@ class Source(_Contract):
     # The abdominal window: 400 HU around 60. Fat (-100) stays above the lowest value, so that the liver's rim is seen;
     # steatotic to well enhanced liver (40 to 130) has the middle; vessels (to 220) do not saturate.
     VALUE_RULE: Mapping[str, Any] = {"rule": "fixed", "low": -140.0, "high": 260.0}
-    # Study 000 uses the 20 training volumes and all their slices, as is the default; it states neither size nor split.
+    # Study 000 uses the 20 training volumes and all their slices, as is the default; it states neither size nor split
+    # nor intensities, and no set held out for reference.
     PROTOCOLS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"size": 256, "fold": (1, 5), "empty_slices": 1, "assumed": ("size", "fold")}
+        "paper": {
+            "size": 256,
+            "fold": (1, 5),
+            "shares": (0.9, 0.1, 0.0, 0.0),
+            "empty_slices": 1,
+            "assumed": ("fold", "geometry", "intensity", "shares", "size"),
+        }
     }
 
     def __init__(self, root: Path) -> None:
         self._volumes = _volumes(root)
+        if unplaced := sum(map(_unplaced, self._volumes)):
+            count = f"{unplaced} of {len(self._volumes)} volumes"
+            say(f"Note: {count} state a place for the image or the mask only, and are taken voxel by voxel.")
 
     def __len__(self) -> int:
         """Return the number of slices as the headers give it; a header that cannot be read counts as none."""
@@ -101,8 +119,8 @@ class Source(_Contract):
             BadSource: A file cannot be read, holds no Hounsfield units, or a mask does not fit its image.
         """
         image, mask = (read_header(path, path.name) for path in (part.image, part.mask))
-        _check_fit(image, mask)
         turn = _turn(image)
+        _check_fit(image, mask)
         values, outline = image.values(), mask.values()
         _check_units(values, image.name)
         _check_mask(outline, mask.name)
@@ -163,6 +181,30 @@ def _check_fit(image: MetaImage, mask: MetaImage) -> None:
     if not np.allclose(image.spacing_mm, mask.spacing_mm, rtol=_SPACING_AGREES):
         offender = f"{mask.name} has {mask.spacing_mm} mm, its image {image.spacing_mm}"
         raise BadSource("A mask has the spacing of its image", offender, AGAIN)
+    rule = "A mask lies where its image lies"
+    if not np.allclose(_directions(image), _directions(mask), rtol=0, atol=_TURNED):
+        raise BadSource(rule, f"{mask.name} is mirrored or turned", AGAIN)
+    if _apart(image, mask) and any(image.origin_mm) and any(mask.origin_mm):
+        raise BadSource(rule, f"{mask.name} is shifted", AGAIN)
+
+
+def _unplaced(volume: _Volume) -> bool:
+    """Return whether one of image and mask states a place and the other 0 0 0; one that cannot be read states none."""
+    try:
+        image, mask = (read_header(path, path.name) for path in (volume.image, volume.mask))
+    except BadSource:  # told when its values are read
+        return False
+    return _apart(image, mask) and not (any(image.origin_mm) and any(mask.origin_mm))
+
+
+def _apart(image: MetaImage, mask: MetaImage) -> bool:
+    """Return whether the first voxels lie more than one voxel apart along an axis."""
+    shift = _directions(image) @ np.subtract(mask.origin_mm, image.origin_mm)
+    return bool((np.abs(shift) > image.spacing_mm).any())
+
+
+def _directions(image: MetaImage) -> Array:
+    return np.asarray(image.axes / np.linalg.norm(image.axes, axis=1, keepdims=True))
 
 
 def _turn(image: MetaImage) -> tuple[slice, slice]:

@@ -26,7 +26,7 @@ def training_positions(cohort: Cohort, split: str) -> Array:
     Raises:
         Mismatch: The split is empty.
     """
-    positions = cohort.reference_half("B") if split == "reference" else cohort.split(split)
+    positions = cohort.reference_half("B") if split == "reference" else cohort.split(split, repeats=True)
     if not len(positions):
         raise Mismatch("Training needs samples", f"the {split} split of {cohort.path.name} is empty", "Prepare it anew")
     return positions
