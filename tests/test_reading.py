@@ -184,3 +184,11 @@ def test_a_journal_gives_back_every_whole_entry(
     again.append({"more": 1})
     again.close()
     assert [entry for entry, _ in Journal(path, key).entries()] == [*entries[:whole], {"more": 1}]
+
+
+def test_text_is_looked_for_in_every_picture_and_in_some_slices_of_a_volume(download: Path, tmp_path: Path) -> None:
+    pictures = prepare("folder", write_pictures(tmp_path / "pictures"), out=tmp_path / "cohort", size=8)
+    assert pictures.facts.history[0]["burned_in_text"] == {"images": 0, "asked": 24}
+    slices = prepare("acdc", download, out=tmp_path / "slices", size=16)
+    asked = slices.facts.history[0]["burned_in_text"]["asked"]
+    assert len(slices) / 16 < asked < len(slices) / 4

@@ -10,6 +10,9 @@ from ..types import Record
 _PER_MM, _FARTHEST_MM = 100, 10_000
 _PLACE_BITS, _NUMBER_BITS, _FILE_BITS = 21, 16, 24
 
+_VOLUMES = ("CT", "MR", "NM", "PT")
+"""Modalities whose images are slices, a series of them a volume."""
+
 
 def record(
     file: DicomFile,
@@ -39,6 +42,7 @@ def record(
         spacing_mm=frame.spacing_mm,
         window=window,
         burned_in=file.burned_in,
+        stack=file.modality in _VOLUMES,
     )
 
 

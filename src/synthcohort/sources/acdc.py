@@ -135,6 +135,7 @@ class Source(_Contract):
                 stratum=part.stratum,
                 volume_range=limits,
                 split=part.split,
+                stack=True,
             )
 
     def _slices(self, frame: _Frame) -> int:

@@ -140,6 +140,7 @@ class Source(_Contract):
                 spacing_mm=(sides[1], sides[0]) if min(sides[:2]) > 0 else None,
                 volume_range=limits,
                 split=part.split,
+                stack=volume.stored.shape[2] > 1,
             )
 
     def _check_columns(self, table: Table, findings: Iterable[str]) -> None:

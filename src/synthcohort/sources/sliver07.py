@@ -133,6 +133,7 @@ class Source(_Contract):
                 mask=np.ascontiguousarray(outline[index][turn] > 0).astype(np.uint8),
                 slice_index=index,
                 spacing_mm=(y_mm, x_mm),
+                stack=True,
             )
 
 
