@@ -67,7 +67,7 @@ def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def _as_tensor(picture: Image.Image) -> torch.Tensor:
     """Return what ToTensor and Normalize(0.5, 0.5) give."""
-    return torch.from_numpy(np.asarray(picture)).unsqueeze(0).float().div(255).sub(0.5).div(0.5)
+    return torch.from_numpy(np.array(picture)).unsqueeze(0).float().div(255).sub(0.5).div(0.5)
 
 
 class Pictures(torch.utils.data.Dataset[torch.Tensor]):

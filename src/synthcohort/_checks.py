@@ -1,4 +1,4 @@
-"""Types of what a cohort's files hold: they may come from anywhere, so nothing about them is taken for granted."""
+"""A cohort's files: what they hold may come from anywhere, so nothing about it is taken for granted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 from .errors import NotACohort
 from .types import Array
 
+_HEADER_BYTES = 128
 REMAKE = "Make one with `synthcohort prepare`"
 _SPACING = ("spacing_y_mm", "spacing_x_mm")
 
@@ -68,3 +69,28 @@ def load_array(path: Path) -> Array:
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise NotACohort(f"{path.name} must be a readable .npy array", str(path), REMAKE) from error
     return array
+
+
+class ArrayFile:
+    """A .npy file written front to back; its header is filled in at the end, when the length is known."""
+
+    def __init__(self, path: Path, item_shape: tuple[int, ...], dtype: str) -> None:
+        self._shape, self._dtype, self._count = tuple(item_shape), np.dtype(dtype), 0
+        self._file = path.open("wb")
+        self._file.write(b"\0" * _HEADER_BYTES)
+
+    def append(self, array: Array) -> None:
+        """Write one more item."""
+        assert (array.shape, array.dtype) == (self._shape, self._dtype), f"{array.dtype} {array.shape}"
+        self._file.write(np.ascontiguousarray(array).data)
+        self._count += 1
+
+    def close(self) -> None:
+        """Write the header; a second time does nothing."""
+        if self._file.closed:
+            return
+        with self._file:
+            text = repr({"descr": self._dtype.str, "fortran_order": False, "shape": (self._count, *self._shape)})
+            header = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
+            self._file.seek(0)
+            self._file.write(header + text.encode().ljust(_HEADER_BYTES - 11) + b"\n")

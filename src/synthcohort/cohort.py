@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from ._checks import REMAKE, check_types, load_array, type_problems
+from ._checks import REMAKE, ArrayFile, check_types, load_array, type_problems
 from .errors import InputError, Mismatch, NotACohort
 from .runs import file_sha256, fingerprint, publishing, sha256, write_atomic
 from .types import SPLITS, Array
@@ -25,7 +25,6 @@ SCHEMA = 1
 VALUE_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 _REQUIRED = ("schema", "name", "modality", "provenance", "shape", "dtype", "value_range", "pixels_sha256", "counts")
 _COLUMNS = ("sample_id", "patient_id", "group_id", "slice_index", "split")
-_HEADER_BYTES = 128
 REPEAT = "repeat"
 """Optional column: 0 for an image, 1, 2 ... for the same one once more, which only training is shown."""
 
@@ -303,9 +302,9 @@ class CohortWriter:
         # Columns, not rows: a million rows as mappings would fill the memory.
         self._columns: dict[str, list[Any]] = {}
         self._count = 0
-        self._files = [_ArrayFile(folder / "images.npy", facts.shape, facts.dtype)]
+        self._files = [ArrayFile(folder / "images.npy", facts.shape, facts.dtype)]
         if facts.mask_classes:
-            self._files.append(_ArrayFile(folder / "masks.npy", facts.shape[1:], "uint8"))
+            self._files.append(ArrayFile(folder / "masks.npy", facts.shape[1:], "uint8"))
 
     def append(self, image: Array, mask: Array | None, row: Mapping[str, Any]) -> None:
         """Add one sample: image (C, H, W) of the cohort's dtype, mask (H, W) uint8 or None, and its table row."""
@@ -365,29 +364,6 @@ def writing_cohort(out: Path, facts: Facts, config: Mapping[str, Any], key: byte
         finally:
             with contextlib.suppress(OSError):
                 writer.close()
-
-
-class _ArrayFile:
-    """A .npy file written front to back; its header is filled in at the end, when the length is known."""
-
-    def __init__(self, path: Path, item_shape: tuple[int, ...], dtype: str) -> None:
-        self._shape, self._dtype, self._count = tuple(item_shape), np.dtype(dtype), 0
-        self._file = path.open("wb")
-        self._file.write(b"\0" * _HEADER_BYTES)
-
-    def append(self, array: Array) -> None:
-        assert (array.shape, array.dtype) == (self._shape, self._dtype), f"{array.dtype} {array.shape}"
-        self._file.write(np.ascontiguousarray(array).data)
-        self._count += 1
-
-    def close(self) -> None:
-        if self._file.closed:
-            return
-        with self._file:
-            text = repr({"descr": self._dtype.str, "fortran_order": False, "shape": (self._count, *self._shape)})
-            header = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
-            self._file.seek(0)
-            self._file.write(header + text.encode().ljust(_HEADER_BYTES - 11) + b"\n")
 
 
 def existing(out: Path, config: Mapping[str, Any]) -> Cohort | None:
