@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from synthcohort import plugins
 from synthcohort._choices import PROTOCOLS, Choices, choose, differences
 from synthcohort._pixels import Rules, conform
 from synthcohort._reading import EMPTY
+from synthcohort._steps import step_lines
 from synthcohort.cohort import verify
 from synthcohort.describe import as_text, describe
-from synthcohort.errors import BadOption, BadSource
+from synthcohort.errors import BadOption, BadSource, NotACohort
 from synthcohort.phantoms.acdc import Phantom
 from synthcohort.prepare import prepare
 from synthcohort.train._data import training_positions
@@ -250,3 +252,30 @@ def test_the_history_and_describe_tell_the_protocol_and_its_assumptions(tmp_path
     assert row == {"choice": "size", "here": 16, "recommended": 128, "paper": 256, "assumed": ["paper"]}
     text = as_text(describe(cohort.path))
     assert "size: here 16, recommended 128, paper 256 (assumed)" in text
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"setting": {"name": 3, "combinations": 7}},
+        {"setting": {"combinations": {"train": 1}}},
+        {"setting": {"combinations": ["text", {"findings": 4}, {"findings": [1, None], "train": "many"}]}},
+        {"setting": [], "protocols": 5},
+        {"protocols": [1, {"choice": None, "assumed": 3, "here": {}}]},
+    ],
+)
+def test_a_history_that_someone_wrote_by_hand_is_shown(step: dict[str, Any]) -> None:
+    assert all(isinstance(line, str) for line in step_lines(step))
+
+
+def test_a_history_nested_without_end_is_no_cohort(tmp_path: Path) -> None:
+    root = tmp_path / "download"
+    Phantom(patients=8, size=32).write(root, seed=1)
+    path = prepare("acdc", root, out=tmp_path / "cohort", size=16).path / "cohort.json"
+    content = json.loads(path.read_text())
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    path.write_text(json.dumps({**content, "history": [{"deep": deep}]}))
+    with pytest.raises(NotACohort, match="right type"):
+        describe(path.parent)

@@ -109,6 +109,33 @@ def start(root: Path, out: Path, seconds: float, reads: Path, workers: int) -> s
     )
 
 
+def test_another_number_of_processes_goes_on_with_the_same_tasks(tmp_path: Path) -> None:
+    root, out = write_pictures(tmp_path / "pictures"), tmp_path / "out" / "cohort"
+    out.parent.mkdir()
+    process = start(root, out, 0.05, tmp_path / "reads", 3)
+    while not any(path.stat().st_size > 2000 for path in out.parent.glob("*/spool.journal")) and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    (partial,) = out.parent.iterdir()
+    (partial / ".samples.parquet.7.partial").write_text("left by a kill")
+    cohort = prepare("folder", root, out=out, size=8, workers=1)
+    whole = prepare("folder", root, out=tmp_path / "whole" / "cohort", size=8)
+    assert content(cohort.path) == content(whole.path)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.path.iterdir())
+
+
+def test_two_journals_of_one_key_share_no_stream(tmp_path: Path) -> None:
+    texts = []
+    for number in range(2):
+        journal = Journal(tmp_path / f"{number}", b"k" * 32)
+        journal.open(0)
+        journal.append(["the same"] * 40)
+        journal.close()
+        texts.append(np.frombuffer((tmp_path / f"{number}").read_bytes(), np.uint8)[32:])
+    assert (texts[0] == texts[1]).mean() < 0.1  # chance gives 1 in 256
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupted_command_goes_on(tmp_path: Path, signal_number: signal.Signals, workers: int) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from .errors import NotACohort
 from .types import Array
 
-_HEADER_BYTES = 128
+_HEADER_BYTES, _DEEPEST = 128, 32
 REMAKE = "Make one with `synthcohort prepare`"
 _SPACING = ("spacing_y_mm", "spacing_x_mm")
 
@@ -28,8 +28,19 @@ def check_types(facts: Any, digests: Any) -> None:
         or not all(isinstance(mapping, dict) for mapping in mappings)
         or not all(Path(name).name for name in digests)
         or any(bad_label(name) for name in facts.labels)
+        or _depth(facts.history) > _DEEPEST
     ):
         raise ValueError
+
+
+def _depth(value: Any) -> int:
+    """Return how deep a JSON value is nested; what shows it goes down by calling itself."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        inner = [item for item in level if isinstance(item, dict | list | tuple)]
+        level = [part for item in inner for part in (item.values() if isinstance(item, dict) else item)]
+        depth += bool(inner)
+    return depth
 
 
 def bad_label(name: str) -> bool:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_LENGTH_BYTES, _CHECK_BYTES = 4, 8
+_LENGTH_BYTES, _NONCE_BYTES, _CHECK_BYTES = 4, 16, 8
 
 
 class Journal:
     """Entries written one after the other; a last one that was cut short is as if it had never been written.
 
-    Each is masked with a stream of SHAKE-256 of the key and its place, and carries a check.
+    Each is masked with a stream of SHAKE-256 of the key and random bytes of its own, and carries a check. So no two
+    entries, of whatever journals of a cohort's name, share a stream.
 
     Args:
         path: The file; it need not be there.
@@ -31,14 +33,12 @@ class Journal:
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
-            place = 0
             while len(head := file.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
-                body = file.read(int.from_bytes(head, "little"))
-                text = self._masked(body[_CHECK_BYTES:], place)
-                if self._check(text) != body[:_CHECK_BYTES]:
+                nonce, check = file.read(_NONCE_BYTES), file.read(_CHECK_BYTES)
+                text = self._masked(file.read(int.from_bytes(head, "little")), nonce)
+                if self._check(text, nonce) != check:
                     return
-                place = file.tell()
-                yield json.loads(text), place
+                yield json.loads(text), file.tell()
 
     def open(self, place: int) -> None:
         """Begin to write at `place`; what stands behind it is dropped."""
@@ -50,17 +50,18 @@ class Journal:
     def append(self, entry: Any) -> None:
         """Write one entry."""
         text = json.dumps(entry, separators=(",", ":")).encode()
-        body = self._check(text) + self._masked(text, self._file.tell())
-        self._file.write(len(body).to_bytes(_LENGTH_BYTES, "little") + body)
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        head = len(text).to_bytes(_LENGTH_BYTES, "little") + nonce + self._check(text, nonce)
+        self._file.write(head + self._masked(text, nonce))
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _check(self, text: bytes) -> bytes:
-        return hashlib.blake2b(text, key=self._key, digest_size=_CHECK_BYTES).digest()
+    def _check(self, text: bytes, nonce: bytes) -> bytes:
+        return hashlib.blake2b(nonce + text, key=self._key, digest_size=_CHECK_BYTES).digest()
 
-    def _masked(self, data: bytes, place: int) -> bytes:
-        stream = hashlib.shake_256(self._key + place.to_bytes(8, "little")).digest(len(data))
+    def _masked(self, data: bytes, nonce: bytes) -> bytes:
+        stream = hashlib.shake_256(self._key + nonce).digest(len(data))
         return np.bitwise_xor(np.frombuffer(data, np.uint8), np.frombuffer(stream, np.uint8)).tobytes()

@@ -19,13 +19,13 @@ from typing import Any
 
 from ._burned_in import has_text
 from ._pixels import Rules, conform
-from .errors import BadSource, SynthcohortError
+from .errors import BadSource, WorkerKilled
 from .runs import derive_seed, sha256
 from .source import Source
 from .types import Array, LeftOut, Record
 
 DAMAGED, EMPTY = "damaged or unreadable", "no foreground"
-_PARTS_PER_TASK, _TASKS_PER_WORKER, _ASKED_FOR_TEXT = 16, 3, 8
+_PARTS_PER_TASK, _LEAST_TASKS, _TASKS_PER_WORKER, _ASKED_FOR_TEXT = 16, 64, 3, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,8 @@ class Readers:
     """
 
     def __init__(self, work: Work, parts: Sequence[Any], workers: int) -> None:
-        size = max(1, min(_PARTS_PER_TASK, len(parts) // (workers * 8)))
+        # Of the parts alone: an interrupted command counts tasks, and may go on with another number of workers.
+        size = max(1, min(_PARTS_PER_TASK, len(parts) // _LEAST_TASKS))
         self._work, self._parts = work, parts
         self.tasks = [range(start, min(start + size, len(parts))) for start in range(0, len(parts), size)]
         self._workers = min(workers, len(self.tasks))
@@ -182,7 +183,7 @@ class Readers:
 
         Raises:
             BadSource: A part is damaged and damaged ones are not skipped.
-            SynthcohortError: A worker was killed, most likely for want of memory.
+            WorkerKilled: One was, most likely for want of memory.
         """
         todo = self.tasks[first:]
         if self._pool is None:
@@ -198,7 +199,7 @@ class Readers:
                 yield number, waiting.popleft().result()
         except BrokenProcessPool as error:
             rule = "A process that reads images was killed, most likely for want of memory. Try --workers 1."
-            raise SynthcohortError(rule) from error
+            raise WorkerKilled(rule) from error
 
 
 def _start(work: Work, parent: int) -> None:

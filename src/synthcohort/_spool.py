@@ -25,7 +25,8 @@ from .runs import derive_seed
 from .types import Array, LeftOut
 
 _UNKNOWN = -1
-_FILES = ("spool.images", "spool.masks", "spool.journal")
+FILES = ("spool.images", "spool.masks", "spool.journal")
+"""What an interrupted command leaves for the next one."""
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Spool:
         self.facts, self.tasks = facts, 0
         self.left_out: Counter[str] = Counter()
         self._key = key
-        self._paths = [folder / name for name in _FILES]
+        self._paths = [folder / name for name in FILES]
         self._journal = Journal(self._paths[2], key)
         self._patients, self._groups, self._strata, self._splits = _Names(), _Names(), _Names(), _Names()
         self._attributes = _Names()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _OWN_LINES = ("protocols", "setting")
@@ -26,7 +26,8 @@ def step_lines(step: Mapping[str, Any]) -> Iterator[str]:
 
 def _difference(row: Mapping[str, Any]) -> str:
     """Return "choice    size: here 128, recommended 128, paper 256 (assumed)"."""
-    assumed = row.get("assumed") or ()
+    assumed = row.get("assumed")
+    assumed = assumed if isinstance(assumed, list) else []
     said = [
         f"{name} {value}{' (assumed)' if name in assumed else ''}"
         for name, value in row.items()
@@ -36,10 +37,13 @@ def _difference(row: Mapping[str, Any]) -> str:
 
 
 def _setting(setting: Mapping[str, Any]) -> Iterator[str]:
-    rows: Sequence[Mapping[str, Any]] = setting.get("combinations") or ()
+    found = setting.get("combinations")
+    rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
     yield f"setting   {setting.get('name')}: {len(rows)} combinations of findings"
     for row in rows[:_SHOWN]:
         counts = ", ".join(f"{split} {row[split]}" for split in _SPLITS if row.get(split))
-        yield f"          {counts}: {', '.join(row.get('findings') or ()) or 'none'}"
+        findings = row.get("findings")
+        names = ", ".join(map(str, findings)) if isinstance(findings, list) else ""
+        yield f"          {counts}: {names or 'none'}"
     if len(rows) > _SHOWN:
         yield f"          and {len(rows) - _SHOWN} more"

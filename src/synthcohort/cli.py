@@ -221,7 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _close_pipe()
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
+        # A file in a download may be called by its patient; only what the user typed is repeated.
+        where = f": {error.filename}" if str(error.filename) in given else ""
         return _fail(f"{error.strerror or type(error).__name__}{where}", 2)
     except Exception as error:
         return _fail(_unexpected(error), 1)

@@ -10,6 +10,7 @@ SynthcohortError            exit status 1, one line
 │   ├── Mismatch            two things that may not be combined (other pixels, other config)
 │   └── BadOutput           the output exists, cannot be written, or the disk is full
 ├── MissingDependency       a package that a plugin needs is absent; names it
+├── WorkerKilled            a process that worked for this one was killed
 └── Diverged                training produced a non-finite loss
 """
 
@@ -78,6 +79,10 @@ class BadOutput(InputError):
 
 class MissingDependency(SynthcohortError):
     """An optional dependency is absent."""
+
+
+class WorkerKilled(SynthcohortError):
+    """A process that worked for this one was killed."""
 
 
 class Diverged(SynthcohortError):

@@ -116,7 +116,7 @@ def _holding(found: _Found, path: Path, content: Mapping[str, Any], patient: str
         found.steps.append(Step("unknown", path, "a damaged cohort: cannot tell"))
         return
     key = cohort_key(cohort.facts.name)
-    rows = cohort.samples[cohort.samples["patient_id"] == pseudonym(key, "patient", patient)]
+    rows = cohort.samples[cohort.samples["patient_id"] == pseudonym(key, "patient", patient.strip())]
     checks = [str(step["key"]) for step in cohort.facts.history if "key" in step]
     if len(rows):
         counts = rows["split"].value_counts()

@@ -23,7 +23,7 @@ from ._pseudonyms import key_check
 from ._reading import Readers, Work, cores
 from ._selection import Selection, select
 from ._split import fold_shares
-from ._spool import Spool
+from ._spool import FILES, Spool
 from .cohort import Cohort, CohortWriter, Facts, existing
 from .errors import BadOption, BadSource, Mismatch
 from .layouts import PHANTOM_MARK
@@ -176,7 +176,7 @@ def _make(
 ) -> None:
     key, seed = cohort_key(facts.name), config["seed"]
     with (
-        publishing(out, fingerprint(config), resume=True) as folder,
+        publishing(out, fingerprint(config), resume=FILES) as folder,
         contextlib.closing(Spool(folder, facts, key)) as spool,
     ):
         _read(readers, spool, source)

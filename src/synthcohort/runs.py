@@ -17,7 +17,7 @@ import os
 import platform
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from .errors import BadOutput, InputError, Mismatch, writing
+from .errors import BadOutput, InputError, Mismatch, WorkerKilled, writing
 
 if TYPE_CHECKING:
     import torch
@@ -145,11 +145,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def publishing(out: Path, print_: str, *, resume: bool = False) -> Iterator[Path]:
+def publishing(out: Path, print_: str, *, resume: Collection[str] = ()) -> Iterator[Path]:
     """Yield a folder OUT.partial-<fingerprint> that becomes `out` by one rename when the block succeeds.
 
-    Whatever an earlier, interrupted attempt left in it is removed first; with `resume` it is there for the block, and
-    Ctrl-C or a full disk leave it there for the next attempt.
+    Whatever an earlier, interrupted attempt left in it is removed first, but for files named in `resume`: they are
+    there for the block, and Ctrl-C, a full disk or a killed worker leave them there for the next attempt.
 
     Raises:
         BadOutput: `out` exists, another process is writing it, or its disk cannot be written.
@@ -161,14 +161,13 @@ def publishing(out: Path, print_: str, *, resume: bool = False) -> Iterator[Path
         partial.mkdir(parents=True, exist_ok=True)
     with writing(out), _locked(partial, out):
         try:
-            if not resume:
-                _clear(partial)
+            _clear(partial, resume)
             yield partial
             _sync_folder(partial)
             partial.rename(out)
         except BaseException as error:
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            if resume and (full or isinstance(error, KeyboardInterrupt)):
+            if resume and (full or isinstance(error, KeyboardInterrupt | WorkerKilled)):
                 raise
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -223,8 +222,10 @@ def _locked(folder: Path, out: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, kept: Collection[str]) -> None:
     for path in folder.iterdir():
+        if path.name in kept and path.is_file() and not path.is_symlink():
+            continue
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
