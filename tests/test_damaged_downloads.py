@@ -130,6 +130,9 @@ _DAMAGES: dict[str, Callable[[Path], None]] = {
     "gone": damage.gone,
     "unreadable": _locked,
 }
+_FEW = ("empty", "of another kind", "a folder", "a device", "huge by its header", "unreadable")
+"""Damages that one source of those which share a reader is asked about."""
+_READERS = ("acdc", "sliver07", "chexpert", "dicom", "folder")
 _NO_FILE = ("a folder", "a pipe", "a link to itself", "a link to nothing", "a device", "gone")
 
 
@@ -137,6 +140,8 @@ def _image_cases() -> Iterator[tuple[str, Case]]:
     for source, download in DOWNLOADS.items():
         for name, do in _DAMAGES.items():
             if name == "a link to nothing" and source != "dicom":  # elsewhere it is like a file that is gone
+                continue
+            if name in _FEW and source not in _READERS:
                 continue
             stop, skip, counted = 2, 0, True
             if source == "acdc" and name in _NO_FILE:  # a frame that Info.cfg names is a part of the layout
@@ -242,6 +247,22 @@ def _flipped_bit(root: Path) -> None:
                 return
 
 
+def _flipped_mask(root: Path) -> None:
+    """Change a checksum only: that of the pixels, which Pillow does not look at."""
+    path = root / damage._png(VICTIM, "mask")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IEND") - 5] ^= 1
+    path.write_bytes(bytes(data))
+    assert np.array_equal(np.asarray(Image.open(path)), damage.outline())
+
+
+def _to_be_turned(root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = root / damage._png(VICTIM)
+    Image.open(path).save(path, exif=exif)
+
+
 def _flipped_tiff(name: str) -> Callable[[Path], None]:
     def do(root: Path) -> None:
         damage.picture(damage.values(VICTIM, *SHAPE, high=255).astype(np.uint8), root / "x.tif")
@@ -286,6 +307,11 @@ def _nan_slope(root: Path) -> None:
     path.write_bytes(encoded(data, texts={"RescaleSlope": "NaN"}))
 
 
+def _unfetched(root: Path) -> None:
+    for number in range(damage.PATIENTS):
+        _link_to_nothing(root / DOWNLOADS["dicom"].image(number))
+
+
 # Damages of a table.
 
 
@@ -317,6 +343,8 @@ _TEXTS: dict[str, tuple[Callable[[str], str | bytes], int]] = {
 def _table_cases() -> Iterator[tuple[str, Case]]:
     for source in ("nih_cxr14", "rsna_ich", "dicom", "folder"):  # chexpert and nifti read theirs as folder does
         for name, (change, status) in _TEXTS.items():
+            if source in ("nih_cxr14", "dicom") and name not in ("empty", "cut in a row", "with a null byte"):
+                continue  # as folder
             yield f"{source}: a table {name}", Case(source, _table(source, change), status, status)
         for name in ("a folder", "a pipe", "gone"):
             yield f"{source}: a table {name}", Case(source, _on(DOWNLOADS[source].table, _DAMAGES[name]), 2, 2)
@@ -391,7 +419,7 @@ CASES = {
     "sliver07: another type": Case("sliver07", _metaimage("orig", ElementType="MET_UINT"), lost=SLICES),
     "sliver07: a mask of another size": Case("sliver07", _metaimage("seg", DimSize="12 10 2"), lost=SLICES),
     "sliver07: a mask of another spacing": Case("sliver07", _metaimage("seg", ElementSpacing="2 2 2"), lost=SLICES),
-    "sliver07: a mask that is shifted": Case("sliver07", _metaimage("seg", Offset="20 0 0"), lost=SLICES),
+    "sliver07: a mask that is shifted": Case("sliver07", _metaimage("seg", Offset="25 0 0"), lost=SLICES),
     "sliver07: a mask that is turned over": Case(
         "sliver07", _metaimage("seg", TransformMatrix="-1 0 0 0 1 0 0 0 1"), lost=SLICES
     ),
@@ -405,6 +433,8 @@ CASES = {
     "folder: a mask with a class too many": Case("folder", _painted(damage._png(3, "mask"), _MARKED * 7), lost=1),
     "folder: a mask in colour": Case("folder", _painted(damage._png(3, "mask"), np.stack([_MARKED] * 3, 2)), lost=1),
     "folder: a flipped bit": Case("folder", _flipped_bit, lost=1),
+    "folder: a mask with a flipped bit": Case("folder", _flipped_mask, lost=1),
+    "folder: an image that is to be turned": Case("folder", _to_be_turned, lost=1),
     "folder: a TIFF with a flipped bit": Case("folder", _flipped_tiff(damage._png(3)), lost=1),
     "idrid: a mask with a flipped bit": Case("idrid", _flipped_tiff(damage._disc(3)), lost=1),
     "folder: a TIFF that is huge by its header": Case(
@@ -435,6 +465,7 @@ CASES = {
     "dicom: an odd type": Case("dicom", _ct("dicom", BitsAllocated=12), lost=1),
     "dicom: no scale": Case("dicom", _ct("dicom", RescaleSlope=None, RescaleIntercept=None), lost=1),
     "dicom: NaN as scale": Case("dicom", _nan_slope, lost=1),
+    "dicom: nothing but links to nothing": Case("dicom", _unfetched, 2, 2),
     "dicom: no patient": Case("dicom", _ct("dicom", PatientID=""), stop=0, lost=1),
     "dicom: no pixels": Case("dicom", _ct("dicom", PixelData=None), lost=1),
     "dicom: a table that is missing a patient": Case(
@@ -550,9 +581,13 @@ def _address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def _held(path: Path, labels: bool) -> dict[tuple[object, ...], tuple[object, ...]]:
+@functools.cache
+def _wanted(path: Path, labels: bool) -> dict[tuple[object, ...], tuple[object, ...]]:
+    return _held(Cohort(path), labels)
+
+
+def _held(cohort: Cohort, labels: bool) -> dict[tuple[object, ...], tuple[object, ...]]:
     """Return (patient, group, place) -> pixels, mask, spacing and labels of every sample of a cohort."""
-    cohort = Cohort(path)
     columns = ["spacing_y_mm", "spacing_x_mm"] + [f"label.{name}" for name in cohort.facts.labels if labels]
     return {
         (row["patient_id"], row["group_id"], row["slice_index"]): (
@@ -576,11 +611,12 @@ def _assert_one_line(err: str) -> None:
 def _assert_less(sound: Path, out: Path, case: Case) -> None:
     """Assert that a cohort holds what the sound one holds, less what is counted."""
     assert verify(out) == []
-    want, have = _held(sound / "cohort", case.labels), _held(out, case.labels)
+    cohort = Cohort(out)
+    want, have = _wanted(sound / "cohort", case.labels), _held(cohort, case.labels)
     assert have.keys() <= want.keys()
     assert all(have[key] == want[key] for key in have)
     assert len(want) - len(have) == case.lost
-    step = Cohort(out).facts.history[0]
+    step = cohort.facts.history[0]
     assert step["images"]["written"] == len(have)
     if case.counted and case.lost:
         assert step["images"]["dropped"] == sum(step["dropped"].values()) >= 1

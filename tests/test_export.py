@@ -224,6 +224,30 @@ class TestSamples:
         assert {each.slice_index for each in found} == {0}
         assert [each.patient for each in found] == [i // 2 + 1 for i in range(12)]
 
+    def test_slices_are_numbered_by_their_place(self, tmp_path: Path) -> None:
+        cohort = Cohort(make(tmp_path / "made", "grey 8"))
+        cohort.samples["slice_index"] = [20240131 + 7 * i for i in (1, 0)] * 6  # tells more than a place
+        found = list(samples(cohort))
+        assert [(each.group, each.slice_index) for each in found] == [(i // 2 + 1, 1 - i % 2) for i in range(12)]
+
+    def test_repeats_do_not_leave(self, tmp_path: Path) -> None:
+        cohort = Cohort(make(tmp_path / "made", "grey 8"))
+        cohort.samples["repeat"] = [0, 1] * 6
+        cohort.samples["slice_index"] = 0  # a repeat is in the same place
+        found = list(samples(cohort))
+        assert [(each.number, each.patient, each.group) for each in found] == [(i, i, i) for i in range(1, 7)]
+        for i, each in enumerate(found):
+            np.testing.assert_array_equal(each.image, cohort.images[2 * i])
+
+    def test_no_id_is_a_formula_and_none_becomes_another(self, tmp_path: Path) -> None:
+        cohort = Cohort(make(tmp_path / "made", "grey 8"))
+        ids = ["=1", "'=1", "''=1", "+1", "-1", "@a", " =1", "\uff1d1", "'a", "a=1", "s00000001", "\t=1"]
+        cohort.samples["sample_id"] = ids
+        found = [each.sample_id for each in samples(cohort)]
+        assert found[:8] == [f"'{each}" for each in ids[:8]]
+        assert found[8:] == ["'a", "a=1", "s00000001", "\\t=1"]
+        assert len(set(found)) == len(ids)
+
     def test_groups_of_two_patients_are_two(self, tmp_path: Path) -> None:
         found = list(samples(Cohort(make(tmp_path / "made", "grey 8"))))  # all are called the same there
         assert [(each.group, each.slice_index) for each in found] == [(i // 2 + 1, i % 2) for i in range(12)]

@@ -20,7 +20,7 @@ PACKAGE = Path(synthcohort.__file__).parent
 # Lowest first. A module imports modules of earlier rows only, and private files of its own folder.
 ROWS = (
     ("errors", "types"),
-    ("plugins", "runs", "progress", "devices", "layouts", "statistics", "pictures", "_checks"),
+    ("plugins", "runs", "progress", "devices", "layouts", "statistics", "pictures", "_checks", "_files"),
     ("cohort", "weights"),
     ("nets", "source", "dicom", "format"),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),

@@ -20,7 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from synthcohort import _traces, plugins
+from synthcohort import _pieces, _traces, plugins
+from synthcohort._contents import pieces
+from synthcohort._pieces import Allowance, TooMuch
 from synthcohort.cli import main
 from synthcohort.cohort import Cohort, Facts, writing_cohort
 from synthcohort.errors import BadOption, NotACohort
@@ -205,6 +207,10 @@ def test_columns_of_a_cohort(cohort: Path, column: str, values: Any, words: tupl
     only_line(cohort, *words)
 
 
+def test_repeats_of_images_are_no_finding(tmp_path: Path) -> None:
+    assert scan(write_cohort(tmp_path / "discs", repeat=[0, 0, 0, 1, 1, 2] * 2)) == []
+
+
 def test_attributes_of_a_real_cohort(tmp_path: Path) -> None:
     real = write_cohort(tmp_path / "real", provenance="real", count=40)
     edit_table(real, lambda table: table.__setitem__("attr.view", ["AP", "PA"] * 20))
@@ -337,6 +343,102 @@ def test_files_of_an_export(tmp_path: Path, name: str) -> None:
     only_line(tmp_path, f"{name}: ", words)
 
 
+def nested(levels: int) -> bytes:
+    data = packed("1.txt", bytes(1 << 26))
+    for _ in range(levels):
+        data = npz_of([data] * 10)
+    return data
+
+
+def npz_of(members: list[bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, data in enumerate(members):
+            archive.writestr(f"{number}.npy", data)
+    return buffer.getvalue()
+
+
+def frames(count: int) -> bytes:
+    buffer, blank = io.BytesIO(), Image.new("L", (4096, 4096))
+    blank.save(buffer, "tiff", compression="tiff_deflate", save_all=True, append_images=[blank] * (count - 1))
+    return buffer.getvalue()
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "1.gz": lambda: gzip.compress(bytes((1 << 26) + (1 << 20)), 9),  # 1000 times its size
+    "2.gz": lambda: gzip.compress(gzip.compress(bytes(1 << 27), 9)),
+    "1.zip": lambda: npz_of([bytes(1 << 23)] * 10),
+    "2.zip": lambda: nested(3),
+    "3.zip": lambda: npz_of([packed("1", b"")] * 2000),  # little in each, but much work
+    "1.tif": lambda: frames(8),
+    "1.parquet": lambda: _parquet_of(["a" * (1 << 20)] * 80),
+}
+
+
+def _parquet_of(values: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame({"image": values}).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_file_that_unpacks_to_far_more_than_it_is(tmp_path: Path, name: str) -> None:
+    data = BOMBS[name]()
+    assert 200 * len(data) < 1 << 29  # what is let through is small
+    (tmp_path / name).write_bytes(data)
+    unread = f"{name}: its content: unpacks to far more than the file is, and was not read to its end"
+    assert [line for line in scan(tmp_path) if "unpacks" in line] == [unread]
+
+
+def test_how_much_is_unpacked() -> None:
+    for size, most in {1: 1 << 26, 1 << 20: 200 << 20, 1 << 23: 1 << 30, 1 << 40: 1 << 30}.items():
+        left = Allowance(size)
+        left.spend(size + most)
+        with pytest.raises(TooMuch):
+            left.spend(1)
+
+
+def test_a_large_packed_file_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pieces, "_MOST", 9 << 19)
+    (tmp_path / "1.gz").write_bytes(gzip.compress(bytes(4 << 20) + b"born 1957-03-14, Bern"))
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as archive:  # as croissant writes: however much, it is no more than the file
+        for number in range(5):
+            archive.writestr(f"{number}.txt", bytes(1 << 20) + b"born 1957-03-14, Bern")
+    (tmp_path / "1.zip").write_bytes(stored.getvalue())
+    found = scan(tmp_path)
+    assert any(line.startswith("1.gz") and "a date" in line for line in found)
+    assert any(line.startswith("1.zip: member 5") and "a date" in line for line in found)
+    assert not any("unpacks" in line for line in found)
+
+
+def test_archives_in_archives_in_archives(tmp_path: Path) -> None:
+    data = b"x"
+    for _ in range(600):
+        data = packed("1.zip", data)
+    (tmp_path / "1.zip").write_bytes(data)
+    (line,) = scan(tmp_path)
+    assert len(line) < 250
+
+
+def test_a_deflated_dicom_file_is_not_unpacked(cohort: Path, tmp_path: Path) -> None:
+    out = export(cohort, out=tmp_path / "out", format="dicom")
+    file = next((out / "images").iterdir())
+    dataset = pydicom.dcmread(file)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(file)
+    only_line(out, "cannot be read as dicom")
+
+
+def test_planes_of_a_volume_in_time_are_all_looked_at(tmp_path: Path) -> None:
+    values = np.zeros((16, 8, 3, 5), np.uint8)
+    for place in ((0, 4), (2, 0), (2, 4)):
+        values[: len(b"PAT-00417"), 3, place[0], place[1]] = np.frombuffer(b"PAT-00417", np.uint8)
+    seen = [piece for piece in pieces(io.BytesIO(nib.Nifti1Image(values, np.eye(4)).to_bytes())) if piece.data]
+    assert len(seen) == 15
+    assert sum(bool(piece.image is not None and piece.image.any()) for piece in seen) == 3
+
+
 def test_names_of_files_are_not_repeated(tmp_path: Path) -> None:
     (tmp_path / "Mustermann_Xaver").mkdir()
     (tmp_path / "Mustermann_Xaver" / "1.png").write_bytes(png())
@@ -362,6 +464,8 @@ def test_what_many_files_share_is_said_once(tmp_path: Path) -> None:
         ("InstitutionName", "St. Anna", "tag (0008,0080): an attribute that an export has no need of"),
         ("StudyInstanceUID", UID, "tag (0020,000D): a UID of another institution"),
         ("ContentDate", "20240131", "tag (0008,0023): a date or time"),
+        ("BurnedInAnnotation", "NO", "tag (0028,0301): an attribute that an export has no need of"),
+        ("PatientIdentityRemoved", "YES", "tag (0012,0062): an attribute that an export has no need of"),
         ("SeriesDescription", "Thorax of 14.03.1957", "tag (0008,103E): a date"),
     ],
 )

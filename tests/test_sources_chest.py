@@ -484,8 +484,8 @@ def _twice(root: Path) -> None:
 
 
 NIH_MISTAKES: dict[str, tuple[tuple[str, ...], Callable[[Path], object] | None, str]] = {
-    "unknown finding": ((nih_row(1, 0, "Mass|Measles"),), None, "line 2 of Data_Entry_2017_v2020.csv has 'Measles'"),
-    "blank finding": ((nih_row(1, 0, ""),), None, "has ''"),
+    "unknown finding": ((nih_row(1, 0, "Mass|Measles"),), None, "line 2 of Data_Entry_2017_v2020.csv has another"),
+    "blank finding": ((nih_row(1, 0, ""),), None, "line 2 of Data_Entry_2017_v2020.csv has another"),
     "contradiction": ((nih_row(1, 0, "No Finding|Mass"),), None, "stands alone"),
     "listed twice": ((nih_row(1, 0, "Mass"),) * 2, None, "line 3 of Data_Entry_2017_v2020.csv repeats"),
     "no patient": ((nih_row(1, 0, "Mass").replace(",0,1,58", ",0,,58"),), None, "line 2"),

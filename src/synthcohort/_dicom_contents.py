@@ -14,10 +14,10 @@ from .types import Array
 _NAMES = """
     SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID SyntheticData Modality ConversionType Manufacturer
     ManufacturerModelName SoftwareVersions DeviceSerialNumber DerivationDescription SeriesDescription PatientName
-    PatientID PatientIdentityRemoved DeidentificationMethod StudyInstanceUID SeriesInstanceUID StudyID SeriesNumber
+    PatientID DeidentificationMethod StudyInstanceUID SeriesInstanceUID StudyID SeriesNumber
     InstanceNumber ImageComments SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows
     Columns PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation WindowCenter WindowWidth
-    RescaleIntercept RescaleSlope RescaleType BurnedInAnnotation LossyImageCompression PixelData
+    RescaleIntercept RescaleSlope RescaleType LossyImageCompression PixelData
     ContentDate ContentTime ContentLabel ContentDescription SegmentationType SegmentSequence SegmentNumber SegmentLabel
     SegmentAlgorithmType SegmentAlgorithmName SegmentedPropertyCategoryCodeSequence SegmentedPropertyTypeCodeSequence
     CodeValue CodingSchemeDesignator CodeMeaning ReferencedSeriesSequence ReferencedInstanceSequence

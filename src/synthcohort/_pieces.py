@@ -14,9 +14,40 @@ from .types import Array
 
 MAX_UNPACKED = 1 << 28
 """Bytes of a packed part, of a JSON text or of a picture that are looked at; a larger one is reported as unreadable."""
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 _RUN = re.compile(rb"[\x20-\x7e\t\n\r]{12,}|(?:[\x20-\x7e]\0){6,}")
 COLUMN_NAME = "a column's name"
+_LEAST, _MOST, _TIMES = 1 << 26, 1 << 30, 200
+_OPENING = 1 << 16
+
+
+class TooMuch(Exception):
+    """A file unpacks to more than is looked at."""
+
+
+class Allowance:
+    """How many bytes may still be unpacked from a file, so that no small file takes hours.
+
+    They are as many as the file has, because stored parts are no larger than it, and 200 times that, but 64 MiB to
+    1 GiB. What an archive within an archive unpacks to counts at every level, and each costs 64 KiB more.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size + min(_MOST, max(_LEAST, _TIMES * size))
+
+    def spend(self, count: int) -> None:
+        """Take what is about to be unpacked, in bytes.
+
+        Raises:
+            TooMuch: Less is left.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise TooMuch
+
+    def enter(self) -> None:
+        """Take what an archive within an archive costs, however little is in it."""
+        self.spend(_OPENING)
 
 
 @dataclass(frozen=True)
@@ -51,7 +82,7 @@ def by_runs(stream: BinaryIO) -> Iterator[Piece]:
 def overlapping(stream: Any) -> Iterator[bytes]:
     """Yield what is left of a file in blocks that overlap by the longest identifier."""
     rest = b""
-    while block := stream.read(_BLOCK):
+    while block := stream.read(BLOCK):
         yield rest + block
         rest = (rest + block)[-LONGEST:]
 
@@ -65,7 +96,7 @@ def runs(data: bytes, place: str) -> Iterator[Piece]:
 
 def behind(stream: BinaryIO) -> Iterator[Piece]:
     """Yield what stands behind the end of a file's content: nothing should."""
-    rest = stream.read(_BLOCK)
+    rest = stream.read(BLOCK)
     if rest.strip(b"\0"):
         yield Piece("behind its end", wrong="bytes that are no part of it")
         yield from runs(rest, "behind its end")

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ._pieces import MAX_UNPACKED, Piece, behind, by_runs, octets, runs, whole
+from ._pieces import MAX_UNPACKED, Allowance, Piece, behind, by_runs, octets, runs, whole
 
 
 def npy(stream: BinaryIO) -> Iterator[Piece]:
@@ -41,17 +41,17 @@ def nifti(stream: BinaryIO) -> Iterator[Piece]:
         said = extension.get_content()
         yield Piece("an extension", said.decode("utf-8", errors="replace") if isinstance(said, bytes) else str(said))
     count = int(np.prod(image.shape[2:], dtype=np.int64))
-    if int(np.prod(image.shape, dtype=np.int64)) // max(count, 1) > MAX_UNPACKED:
+    if not count or int(np.prod(image.shape, dtype=np.int64)) // count > MAX_UNPACKED:
         raise ValueError
-    for k in np.ndindex(image.shape[2:]):
-        plane = np.asarray(image.dataobj[(slice(None), slice(None), *k)])
+    for k in np.ndindex(image.shape[:1:-1]):  # as they lie: a packed file is not unpacked anew for each plane
+        plane = np.asarray(image.dataobj[(slice(None), slice(None), *k[::-1])])
         plane = np.stack([plane[name] for name in plane.dtype.names]) if plane.dtype.names else plane[None]
         yield Piece("voxels", image=plane.transpose(0, 2, 1), data=octets(plane))
     stream.seek(int(image.dataobj.offset) + int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize)
     yield from behind(stream)
 
 
-def picture(stream: BinaryIO) -> Iterator[Piece]:
+def picture(stream: BinaryIO, left: Allowance) -> Iterator[Piece]:
     """Yield the metadata and pixels of a PNG, JPEG or TIFF file, and whatever else can be read in it."""
     from PIL import ExifTags, Image
 
@@ -67,6 +67,7 @@ def picture(stream: BinaryIO) -> Iterator[Piece]:
         if image.width * image.height > MAX_UNPACKED:
             raise ValueError
         for frame in range(getattr(image, "n_frames", 1)):
+            left.spend(image.width * image.height if frame else 0)
             image.seek(frame)
             pixels = np.asarray(image if image.mode in ("L", "RGB", "I;16", "I", "F") else image.convert("RGB"))
             planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -15,7 +15,7 @@ from typing import Any
 from . import __version__, plugins, runs
 from .cohort import Cohort, Facts, verify
 from .errors import BadOption, Mismatch, NotACohort
-from .format import SOFTWARE, has_exact_labels, origin
+from .format import SOFTWARE, has_exact_labels, origin, positions
 from .progress import say
 
 SCHEMA = 1
@@ -94,7 +94,7 @@ def _check_sound(cohort: Cohort) -> None:
     channels = cohort.facts.shape[0]
     if channels not in (1, 3):
         raise Mismatch("An export holds grey or RGB images", f"{channels} channels", "Prepare it as grey or rgb")
-    if not len(cohort):
+    if not len(positions(cohort)):
         raise Mismatch("An export holds at least one image", f"{cohort.path.name} has none", "Name another cohort")
 
 

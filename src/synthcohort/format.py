@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import pandas as pd
 
-from .cohort import Cohort, Facts
+from .cohort import REPEAT, Cohort, Facts
 from .progress import Progress
 from .types import Array
 
@@ -21,7 +22,8 @@ Result = TypeVar("Result")
 
 SOFTWARE = "synthcohort"
 _HELD, _HELD_BYTES = 1024, 1 << 26
-_LONGEST_INDEX = 10**9  # what the source `folder` reads back
+_FORMULA = re.compile(r"['\s]*[=+@\uff1d\uff0b\uff0d\uff20-]")
+"""Behind quotes too, so that no two ids become the same."""
 
 
 class Format(ABC):
@@ -34,6 +36,7 @@ class Format(ABC):
         is the same bytes for the same cohort and options: no date, path, user or machine;
         says in every file's own metadata what `origin` says, so that a file that strays still tells;
         holds pixels, masks, labels, splits and spacing, and never a column attr.*: those describe persons;
+        holds each image once: what a cohort repeats is the same image;
         names files after `Sample.name`, since a sample id may be anything;
         carries the licence and the notice.
 
@@ -92,9 +95,10 @@ class Sample:
     """One sample on its way out.
 
     Attributes:
-        number: Its place in the cohort, from 1.
-        sample_id: As in a synthetic cohort, unprintable characters escaped; of a real one the number again, so that
-            it leads to the cohort only, whatever the cohort calls its samples.
+        number: Its place among the cohort's images, from 1; repeats have none.
+        sample_id: As in a synthetic cohort, unprintable characters escaped and a quote before what a spreadsheet
+            would take for a formula; of a real one the number again, so that it leads to the cohort only, whatever the
+            cohort calls its samples.
         patient: Number of its patient, from 1; images with the same one belong together.
         group: Number of its volume or study, from 1.
         slice_index: Place in the group, from 0.
@@ -126,11 +130,12 @@ def each(cohort: Cohort, work: Callable[[Sample], Result], title: str) -> Iterat
     """Yield `work(sample)` of every sample, in order, a bounded number at a time on all cores, showing progress."""
     image_bytes = int(np.prod(cohort.images.shape[1:])) * cohort.images.itemsize
     held = max(1, min(_HELD, _HELD_BYTES // image_bytes))
-    with ThreadPoolExecutor(_cores()) as pool, Progress(title, len(cohort)) as progress:
+    count = len(positions(cohort))
+    with ThreadPoolExecutor(_cores()) as pool, Progress(title, count) as progress:
         waiting: list[Sample] = []
         for sample in samples(cohort):
             waiting.append(sample)
-            if len(waiting) == held or sample.number == len(cohort):
+            if len(waiting) == held or sample.number == count:
                 for result in pool.map(work, waiting):
                     yield result
                     progress.advance()
@@ -141,9 +146,17 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def positions(cohort: Cohort) -> Array:
+    """Return the positions of the images that leave, as int64: all but repeats of an image."""
+    if REPEAT not in cohort.samples:
+        return np.arange(len(cohort))
+    return np.flatnonzero(~(cohort.samples[REPEAT] > 0).to_numpy(dtype=bool, na_value=False))
+
+
 def samples(cohort: Cohort) -> Iterator[Sample]:
     """Yield the samples in the cohort's order; pixels stay on the disk until they are used."""
-    rows, facts = cohort.samples, cohort.facts
+    chosen, facts = positions(cohort), cohort.facts
+    rows = cohort.samples.iloc[chosen]
     patients, groups, places = _numbers(rows)
     spacing = _spacing(rows)
     labels = [_cells(rows[f"label.{name}"]) for name in facts.labels]
@@ -158,20 +171,21 @@ def samples(cohort: Cohort) -> Iterator[Sample]:
             split=str(split),
             labels={name: column[i] for name, column in zip(facts.labels, labels, strict=True)},
             spacing_mm=spacing_mm,
-            image=cohort.images[i],
-            mask=None if cohort.masks is None else cohort.masks[i],
+            image=cohort.images[chosen[i]],
+            mask=None if cohort.masks is None else cohort.masks[chosen[i]],
         )
 
 
 def _numbers(rows: pd.DataFrame) -> tuple[Array, Array, Array]:
     """Return the numbers of patients and groups and the places in the groups.
 
-    Numbers, because ids may be anything. Where a cohort does not number the slices of its groups, each image is one.
+    Numbers, because ids may be anything, and a slice may be called by a number that tells more than its place. Where a
+    cohort does not number the slices of its groups, each image is one.
     """
     patients, groups = (pd.factorize(rows[name])[0] for name in ("patient_id", "group_id"))
-    places = rows["slice_index"].to_numpy(dtype=float)
-    keys = pd.DataFrame({"patient": patients, "group": groups, "place": places})
-    if keys.duplicated().any() or not ((places >= 0) & (places < _LONGEST_INDEX) & (places == np.rint(places))).all():
+    keys = pd.DataFrame({"patient": patients, "group": groups, "place": rows["slice_index"].to_numpy(dtype=float)})
+    places = keys.groupby(["patient", "group"])["place"].rank().to_numpy() - 1
+    if keys.duplicated().any():
         groups, places = np.arange(len(rows)), np.zeros(len(rows))
     pairs = pd.MultiIndex.from_arrays([patients, groups])
     return patients + 1, pd.factorize(pairs)[0] + 1, places
@@ -191,7 +205,7 @@ def _cells(column: pd.Series[Any]) -> list[int | None]:
 
 
 def _printable(text: str) -> str:
-    """Return a text in which line ends and the like are escaped: tables and terminals would obey them."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    """Return a text that tables, terminals and spreadsheets do not obey: no line ends and the like, and no formula."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return f"'{text}" if _FORMULA.match(text) else text

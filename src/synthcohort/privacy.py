@@ -1,7 +1,8 @@
 """`verify --privacy`: what a cohort or an export holds that may lead back to a person.
 
-Every file is read to its end: tables and texts, headers and metadata, packed parts, and pixels for text in them. What
-is found is named by its kind and its place, and shows two characters at most, so that the list itself may be shown.
+Every file is read to its end: tables and texts, headers and metadata, packed parts, and pixels for text in them. One
+that unpacks to far more than it is ends early, which is said. What is found is named by its kind and its place, and
+shows two characters at most, so that the list itself may be shown.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from ._burned_in import has_text
 from ._contents import pieces
 from ._pieces import COLUMN_NAME, Piece, overlapping
 from ._traces import Identifiers, blocks, kinds
-from .cohort import Cohort
+from .cohort import REPEAT, Cohort
 from .errors import NotACohort
 from .progress import Progress
 
 LOOKED_AT = 2000
 """Images of a cohort that are searched for text, evenly spaced; `prepare` has looked at each before it was reduced."""
 _COHORT_FILES = {"cohort.json", "images.npy", "masks.npy", "samples.parquet", "training.jsonl"}
-_COLUMNS = {"sample_id", "patient_id", "group_id", "slice_index", "split", "digest", "spacing_y_mm", "spacing_x_mm"}
+_IDS = {"sample_id", "patient_id", "group_id"}
+_COLUMNS = {"slice_index", "split", REPEAT, "digest", "spacing_y_mm", "spacing_x_mm"}
 _WORDS = """
     images masks image mask samples sample metadata data train val test reference validation readme licence license
     notice croissant dataset infos export csv json jsonl md txt png nii gz dcm npy npz tif tiff jpg jpeg parquet arrow
@@ -163,7 +165,7 @@ def _table(cohort: Cohort) -> Iterator[tuple[str, str, str]]:
     rows, facts = cohort.samples, cohort.facts
     for number, name in enumerate(map(str, rows.columns), 1):
         place, values = f"column {number}", rows[name].dropna()
-        if name in ("sample_id", "patient_id", "group_id"):
+        if name in _IDS:
             foreign = next((value for value in values.astype(str) if not _PSEUDONYM.fullmatch(value)), None)
             if foreign is not None:
                 yield place, "an id that is no pseudonym of this tool", foreign

@@ -142,7 +142,7 @@ def metaimage(stem: str, pixels: np.ndarray, **changed: str) -> str:
         "NDims": "3",
         "BinaryData": "True",
         "ElementSpacing": "0.7 0.7 2",
-        "Offset": "0 0 0",
+        "Offset": "5 0 0",
         "DimSize": " ".join(map(str, pixels.shape[::-1])),
         "ElementType": {"int16": "MET_SHORT", "uint8": "MET_UCHAR"}[str(pixels.dtype)],
         **changed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,30 @@ ODD_IDS = [
 ]
 
 
-def make(out: Path, kind: str, provenance: str = "synthetic", *, square: bool = False, **changes: object) -> Path:
-    """Write a cohort of twelve samples of a kind, with ids that no file could have."""
+def make(
+    out: Path,
+    kind: str,
+    provenance: str = "synthetic",
+    *,
+    square: bool = False,
+    named: str = "",
+    repeats: Sequence[int] = (),
+    **changes: object,
+) -> Path:
+    """Write a cohort of twelve samples of a kind, with ids that no file could have.
+
+    Args:
+        out: Where to.
+        kind: One of KINDS.
+        provenance: Of the cohort.
+        square: Whether the images are.
+        named: Another name for the last label.
+        repeats: The column `repeat`.
+        changes: Other facts.
+    """
     height = WIDTH if square else HEIGHT
     channels, dtype, classes, labels, spacing = KINDS[kind]
+    labels = (*labels[:-1], named) if named else labels
     fields = {
         "name": kind,
         "modality": "test card",
@@ -66,5 +87,5 @@ def make(out: Path, kind: str, provenance: str = "synthetic", *, square: bool = 
             row |= {"split": ("train", "val", "test")[i // 2 % 3], "spacing_y_mm": y, "spacing_x_mm": x}
             row |= {f"label.{name}": (True, False, None)[(i + j) % 3] for j, name in enumerate(labels)}
             writer.append(image, mask, {**row, "attr.sex": "SECRETSEX"})
-        writer.finish()
+        writer.finish({"repeat": repeats} if repeats else None)
     return out

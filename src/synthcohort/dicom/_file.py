@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._files import regular
 from ..errors import BadSource
 from ..types import Array
 from . import _tags
@@ -128,7 +129,7 @@ def open_dicom(path: Path, name: str) -> Iterator[DicomFile]:
         BadSource: It cannot be opened, is damaged, or is of a kind that is not read.
     """
     try:
-        handle = path.open("rb")
+        handle = regular(path).open("rb")
     except (OSError, ValueError):
         raise BadSource("A DICOM file must be readable", f"{name} cannot be opened", FIX) from None
     with handle:

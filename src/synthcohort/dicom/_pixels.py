@@ -7,7 +7,6 @@ compressed picture can have another size than its header, and data that are cut 
 from __future__ import annotations
 
 import contextlib
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import AllTransferSyntaxes, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, RLELossless
 
+from .._files import muted
 from ..errors import BadSource
 from ..types import Array
 from . import _tags
@@ -134,25 +134,9 @@ def read_stored(header: Header, layout: Layout) -> Iterator[Array]:
     fixed["number_of_frames"] = 1
     for frame in _encoded(header, layout):
         _check_encoded(header, layout, frame)
-        with foreign(header.name, f"has {header.syntax.name} that is damaged or of a rare kind"), _mute():
+        with foreign(header.name, f"has {header.syntax.name} that is damaged or of a rare kind"), muted():
             pixels = decoder.as_array(encapsulate([frame], has_bot=False), index=0, **fixed)[0]
         yield pixels
-
-
-@contextlib.contextmanager
-def _mute() -> Iterator[None]:
-    """Discard what is written to standard error inside the block, for the millisecond that a frame takes.
-
-    The RLE decoder is written in Rust, whose panics print themselves: it panics when a damaged run is too long.
-    """
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _decoder(header: Header) -> Decoder:

@@ -8,11 +8,13 @@ import numpy as np
 
 from .. import __version__
 from ..cohort import Cohort, Facts
-from ..format import SOFTWARE, has_exact_labels, origin, samples
+from ..format import SOFTWARE, has_exact_labels, origin, positions, samples
 from ..types import SPLITS
 
 README = "README.md"
 LEAST_SHOWN = 10
+_OBEYED = {"|": "\\|", "\\": "&#92;", "`": "&#96;", "&": "&amp;", "<": "&lt;", ">": "&gt;", "[": "&#91;", "]": "&#93;"}
+"""What Markdown and HTML would take for a cell's end, code, a tag or a picture of another site -> how it is written."""
 
 
 def columns(cohort: Cohort) -> Iterator[str]:
@@ -42,10 +44,11 @@ def readme(
     """
     facts = cohort.facts
     lines = [f"# {_plain(title or facts.name)}", "", *_opening(facts), "", "| | |", "|---|---|"]
-    lines += [f"| {key} | {_plain(value)} |" for key, value in _table(cohort).items()]
+    lines += [f"| {key} | {value} |" for key, value in _table(cohort).items()]
     lines += ["", *_labels(cohort)]
     lines += ["## Files", "", *(f"- `{name}`: {text}" for name, text in files.items()), ""]
-    lines += ["## Reading", "", *reading, "", "## Terms", "", *terms(facts, licence), "", *_limits(facts)]
+    said = [_plain(line) for line in terms(facts, licence)]
+    lines += ["## Reading", "", *reading, "", "## Terms", "", *said, "", *_limits(facts)]
     return "\n".join(lines) + "\n"
 
 
@@ -63,10 +66,10 @@ def made_by(facts: Facts) -> str:
 
 def terms(facts: Facts, licence: str = "") -> list[str]:
     """Return the licence of the export, if it has its own, that of the data behind it, and the notice, as lines."""
-    own = [f"Licence of this data set: {_plain(licence)}."] if licence else []
+    own = [f"Licence of this data set: {_in_line(licence)}."] if licence else []
     of = "the data that the generator learnt from" if facts.provenance == "synthetic" else "the data"
-    lines = [*own, f"Licence and terms of {of}: {_plain(facts.licence).rstrip('.') or 'not stated'}."]
-    return lines + ([f"Notice: {_plain(facts.notice)}"] if facts.notice else [])
+    lines = [*own, f"Licence and terms of {of}: {_in_line(facts.licence).rstrip('.') or 'not stated'}."]
+    return lines + ([f"Notice: {_in_line(facts.notice)}"] if facts.notice else [])
 
 
 def shown(count: int) -> str:
@@ -76,7 +79,7 @@ def shown(count: int) -> str:
 
 def split_counts(cohort: Cohort) -> dict[str, int]:
     """Return the number of images of each split that has any."""
-    counts = cohort.samples["split"].value_counts()
+    counts = cohort.samples["split"].iloc[positions(cohort)].value_counts()
     return {split: int(counts[split]) for split in SPLITS if split in counts}
 
 
@@ -86,7 +89,7 @@ def _opening(facts: Facts) -> list[str]:
     warning = "These are personal data: pseudonyms and pixels can lead back to a person."
     if origin(facts).synthetic:
         warning = f"No image was taken of a person.{of_run}"
-    return [f"**{origin(facts).images}.** {made_by(facts)} {warning}"]
+    return [f"**{origin(facts).images}.** {_plain(made_by(facts))} {warning}"]
 
 
 def _table(cohort: Cohort) -> dict[str, str]:
@@ -94,13 +97,13 @@ def _table(cohort: Cohort) -> dict[str, str]:
     channels, height, width = facts.shape
     low, high = facts.value_range
     table = {
-        "Images show": facts.modality or "not stated",
+        "Images show": _plain(facts.modality) or "not stated",
         "Size": f"{height} rows, {width} columns, {'grey' if channels == 1 else 'RGB'}",
         "Pixels": f"{8 * np.dtype(facts.dtype).itemsize} bit, values {low:g} to {high:g}",
         "Spacing": _spacing(cohort),
     }
     if facts.mask_classes:
-        table["Mask values"] = ", ".join(f"{index} {name}" for index, name in enumerate(facts.mask_classes))
+        table["Mask values"] = ", ".join(f"{index} {_plain(name)}" for index, name in enumerate(facts.mask_classes))
     return table | {f"Images in {split}": shown(count) for split, count in split_counts(cohort).items()}
 
 
@@ -117,7 +120,7 @@ def _labels(cohort: Cohort) -> Iterator[str]:
     if not cohort.facts.labels:
         return
     yield from ("## Labels", "", "| Label | Images with it | Unknown |", "|---|---|---|")
-    values = cohort.label_matrix()
+    values = cohort.label_matrix()[positions(cohort)]
     for name, column in zip(cohort.facts.labels, values.T, strict=True):
         present, unknown = shown(int((column == 1).sum())), shown(int(np.isnan(column).sum()))
         yield f"| {_plain(name)} | {present} | {unknown} |"
@@ -137,6 +140,10 @@ def _limits(facts: Facts) -> list[str]:
     ]
 
 
+def _in_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _plain(text: str) -> str:
-    """Return a text that stays in its line and its cell."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Return a text that stays in its line and its cell, and that a browser shows as it is."""
+    return "".join(_OBEYED.get(character, character) for character in _in_line(text))

@@ -45,7 +45,7 @@ class Format(_Contract):
         BadOption: The date or the version is none.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -70,7 +70,9 @@ class Format(_Contract):
         packed = _write_archives(cohort, folder)
         write_table(cohort, folder / TABLE, lambda sample: tree_names(sample, ".png"))
         content = self._metadata(facts, packed, folder)
-        (folder / METADATA).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        # Web pages hold this text as it is, where a label "</script>" would end it.
+        text = json.dumps(content, indent=2, ensure_ascii=False).replace("<", "\\u003c")
+        (folder / METADATA).write_text(text + "\n", encoding="utf-8")
         files = {
             METADATA: "what this is, for machines",
             **{path.name: f"{path.name.split('-')[0]} as PNG; {PNG_SAYS} says what each is" for path in packed},

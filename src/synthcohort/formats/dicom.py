@@ -43,7 +43,7 @@ class Format(_Contract):
         Mismatch: There are more labels than Image Comments holds, or masks have no class besides the background.
     """
 
-    REVISION: ClassVar[int] = 2
+    REVISION: ClassVar[int] = 3
 
     def write(self, cohort: Cohort, folder: Path) -> None:
         """Write images/, masks/, samples.csv and README.md."""

@@ -11,7 +11,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from .. import __version__
 from ..cohort import Cohort, Facts
-from ..format import SOFTWARE, Sample, each, origin
+from ..format import SOFTWARE, Sample, each, origin, positions
 from ..format import Format as _Contract
 from ._card import README, description, readme, split_counts, terms
 from ._png_samples import PNG_SAYS, png_encoder
@@ -46,7 +46,7 @@ class Format(_Contract):
             of the data behind it in full.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
 
     def __init__(self, *, name: str = "", licence: str = "") -> None:
         self._name, self._licence = name, licence
@@ -69,7 +69,7 @@ class Format(_Contract):
 
     def _front(self, cohort: Cohort) -> str:
         """Return the block of YAML that the Hub reads; JSON values are YAML."""
-        facts = cohort.facts
+        facts, count = cohort.facts, len(positions(cohort))
         tasks = ["image-classification"] * bool(facts.labels) + ["image-segmentation"] * bool(facts.mask_classes)
         files = [{"split": _SPLITS.get(s, s), "path": f"data/{_SPLITS.get(s, s)}-*"} for s in split_counts(cohort)]
         front = {
@@ -78,7 +78,7 @@ class Format(_Contract):
             **({} if self._licence else {"license_name": "terms-of-the-source-data"}),
             "tags": ["synthetic"] * origin(facts).synthetic + ["medical", "2d"],
             "task_categories": tasks or ["unconditional-image-generation"],
-            "size_categories": [next((name for limit, name in _SIZES if len(cohort) < limit), "1M<n<10M")],
+            "size_categories": [next((name for limit, name in _SIZES if count < limit), "1M<n<10M")],
             "configs": [{"config_name": "default", "data_files": files}],
         }
         lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()]

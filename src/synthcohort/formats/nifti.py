@@ -41,7 +41,7 @@ class Format(_Contract):
     with the terms.
     """
 
-    REVISION: ClassVar[int] = 2
+    REVISION: ClassVar[int] = 3
 
     def write(self, cohort: Cohort, folder: Path) -> None:
         """Write images/, masks/, samples.csv and README.md."""

@@ -19,7 +19,7 @@ class Format(_Contract):
     Every file says what it is in the text chunk "Description", the table in the column `synthetic`.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
 
     def write(self, cohort: Cohort, folder: Path) -> None:
         """Write images/, masks/, samples.csv and README.md."""

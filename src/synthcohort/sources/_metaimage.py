@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._files import regular
 from ..errors import BadSource
 from ..types import Array
 from ._table import AGAIN, inside
@@ -86,7 +87,7 @@ class MetaImage:
         count = math.prod(self.shape)
         length = count * self.dtype.itemsize
         try:
-            have = self.data.stat().st_size
+            have = regular(self.data).stat().st_size
             start = have - length if self.start is None else self.start
             if self.compressed:
                 values = np.frombuffer(_inflate(self.data, start, have, length), self.dtype)
@@ -136,7 +137,7 @@ def read_header(path: Path, name: str) -> MetaImage:
 def _text(path: Path, name: str) -> tuple[str, int]:
     """Return the lines up to ElementDataFile, and where the file goes on after them."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             head = file.read(_HEADER_BYTES)
     except OSError as error:
         raise BadSource("Every volume has a readable header", name, AGAIN) from error

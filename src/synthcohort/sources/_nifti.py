@@ -17,6 +17,7 @@ import nibabel
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
+from .._files import regular
 from ..errors import BadSource
 from ..types import Array
 
@@ -131,7 +132,7 @@ def read_header(path: Path, name: str, next_step: str) -> Header:
         BadSource: It is absent or no NIfTI file, has four axes, colours or complex values, or is too large.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(regular(path)) if path.suffix == ".gz" else regular(path).open("rb") as file:
             raw = _parsed(file)
         shape, dtype = raw.get_data_shape(), raw.get_data_dtype()
         start, scale, unit = int(raw.get_data_offset()), _scale(raw), _MM[raw.get_xyzt_units()[0]]

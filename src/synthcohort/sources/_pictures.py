@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import warnings
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from .._files import muted, regular
 from ..errors import BadSource
 from ..types import Array
 
-FORMATS = ("PNG", "JPEG", "TIFF")
-UNREADABLE = (  # whatever a decoder or a reader of metadata says of bytes that someone made
+_FORMATS = ("PNG", "JPEG", "TIFF")
+_UNREADABLE = (  # whatever a decoder or a reader of metadata says of bytes that someone made
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -86,6 +88,22 @@ def read_mask(path: Path, name: str) -> Array:
     return marked
 
 
+def read_classes(path: Path, name: str) -> Array:
+    """Return the values of a picture as they are stored: (H, W), or with a last axis where it has several channels.
+
+    Args:
+        path: The file. Of one with a palette the numbers of the colours are returned.
+        name: What messages call it.
+
+    Raises:
+        BadSource: It is absent or damaged, has several frames or is to be turned.
+    """
+    picture, frames = _open(path, name, turned=False)
+    if frames > 1:
+        raise BadSource("A mask is one picture", f"{name} has {frames} frames", _AGAIN)
+    return np.asarray(picture)
+
+
 def _marked(picture: Image.Image) -> Array | None:
     if picture.mode == "P":
         colours = np.zeros((256, 3), np.uint8)
@@ -109,14 +127,26 @@ def _open(path: Path, name: str, *, turned: bool = True) -> tuple[Image.Image, i
         warnings.simplefilter("ignore", UserWarning)  # odd metadata, of pixels that are read or refused below
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path, formats=FORMATS) as opened:
+            _check_sums(path)
+            with Image.open(path, formats=_FORMATS) as opened, _silent(opened):
                 if not turned and opened.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
                     raise BadSource("A picture with a mask is stored upright", f"{name} is not", _AGAIN)
                 return ImageOps.exif_transpose(opened), getattr(opened, "n_frames", 1)
         except FileNotFoundError as error:
             raise BadSource("Every image is there", f"{name} is not", "Add it or correct the table") from error
-        except UNREADABLE as error:
+        except _UNREADABLE as error:
             raise BadSource("An image must be a readable PNG, JPEG or TIFF", name, "Replace it") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Raise what Pillow raises unless the parts of a PNG have their checksums, which it does not ask of pixels."""
+    with Image.open(regular(path), formats=_FORMATS) as opened:
+        if opened.format == "PNG":
+            opened.verify()
+
+
+def _silent(opened: Image.Image) -> contextlib.AbstractContextManager[None]:
+    return muted() if opened.format == "TIFF" else contextlib.nullcontext()
 
 
 def _values(picture: Image.Image) -> Array | None:

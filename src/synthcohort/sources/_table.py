@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
+from .._files import regular
 from ..errors import BadSource
 
 AGAIN = "Download it again"
-_UNREADABLE = (OSError, UnicodeDecodeError, csv.Error)
+_UNREADABLE = (OSError, ValueError, csv.Error)
+_LONGEST = 1 << 20
+"""Characters of a line; the csv module takes an eighth of it in a cell."""
 
 
 class Table:
@@ -65,8 +70,8 @@ class Table:
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         try:
-            with self._path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file, strict=True)
+            with regular(self._path).open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(_plain(file), strict=True)
                 for cells in reader:
                     if cells:
                         yield reader.line_num, cells
@@ -74,6 +79,14 @@ class Table:
             raise BadSource(
                 "The source has a readable table of its images", f"no valid {self.name}", self._fix
             ) from error
+
+
+def _plain(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a text; a null byte, which Python takes for a character from 3.11 on, is damage."""
+    for line in iter(partial(file.readline, _LONGEST), ""):
+        if "\0" in line or len(line) == _LONGEST:
+            raise csv.Error
+        yield line
 
 
 def inside(root: Path, name: str, where: str, fix: str) -> Path:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from .._files import regular
 from ..errors import BadSource
 from ..layouts import (
     ACDC_CLASSES,
@@ -38,6 +39,7 @@ _ROOTS = (".", ACDC_TRAINING[0], "ACDC", f"ACDC/{ACDC_TRAINING[0]}")
 """Where below the root the folders of the parts may lie."""
 _PARTS = {ACDC_TRAINING[1]: "train", "testing_with_gt": "test", ACDC_TESTING[1]: "test"}
 """Folder -> split. The first of a split that is found is read: another has the same patients without masks."""
+_INFO_BYTES = 1 << 16
 _FRAME_NUMBER = re.compile("[0-9]{1,4}")
 
 
@@ -176,11 +178,11 @@ def _frames(folder: Path, split: str, root: Path) -> Iterator[_Frame]:
     info = _info(folder / ACDC_INFO, root, test=split == "test")
     frames = {phase: int(info[phase]) for phase in ACDC_PHASES}
     masks = [folder / acdc_mask(folder.name, number) for number in frames.values()]
-    unmarked = split == "test" and not any(mask.is_file() for mask in masks)
+    unmarked = split == "test" and not any(map(os.path.isfile, masks))
     for (phase, number), mask in zip(frames.items(), masks, strict=True):
         image = folder / acdc_frame(folder.name, number)
         for path in (image,) if unmarked else (image, mask):
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise BadSource(f"The {phase} frame and its mask must be there", f"no {_name(path, root)}", AGAIN)
         yield _Frame(folder.name, info.get("Group", ""), phase, split, image, mask)
 
@@ -189,7 +191,8 @@ def _info(path: Path, root: Path, *, test: bool) -> dict[str, str]:
     """Return what Info.cfg says; the test patients of older downloads have no group."""
     name = _name(path, root)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with regular(path).open("rb") as file:
+            lines = file.read(_INFO_BYTES).decode().splitlines()
     except (OSError, ValueError) as error:
         raise BadSource(f"Every patient has a readable {ACDC_INFO}", name, AGAIN) from error
     info = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}

@@ -213,21 +213,21 @@ class Source(_Contract):
 
 def _folder(root: Path, tables: Sequence[str]) -> Path:
     """Return the folder that holds the tables: `root` itself or the one download in it."""
-    if not root.is_dir():
-        raise BadSource(
-            "The source's folder must exist", f"{root} is no folder", "Name the folder of the CheXpert download"
-        )
+    if not os.path.isdir(root):  # False, too, where it may not be looked at
+        rule = "The source's folder must exist"
+        raise BadSource(rule, "the path given is no folder", "Name the folder of the CheXpert download")
     folders = [root, *(root / name for name in CHEXPERT_ROOTS)]
     found = [folder for folder in folders if all(os.path.isfile(folder / table) for table in tables)]
     if not found:
-        layout = f"{root} has no {CHEXPERT_ROOTS[0]}/{' and '.join(tables)}"
+        layout = f"the path given has no {CHEXPERT_ROOTS[0]}/{' and '.join(tables)}"
         raise BadSource(
             "The CheXpert download has a table of its images",
             layout,
             f"Name the folder that holds '{CHEXPERT_ROOTS[0]}'",
         )
     if len(found) > 1:
-        offender = f"{root} holds {' and '.join(folder.name for folder in found)}"
+        names = " and ".join(folder.name for folder in found if folder != root)
+        offender = f"the path given holds {names}" if root not in found else f"the path given is one and holds {names}"
         raise BadSource("One download is read at a time", offender, "Name one of them")
     return found[0]
 

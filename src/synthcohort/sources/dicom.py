@@ -1,8 +1,9 @@
 """DICOM images as a PACS exports them: any tree of files, grouped by patient, with labels from a CSV table.
 
 Every regular file below the folder is read, whatever it is called; not read are hidden files, DICOMDIR, files whose
-ending says that they are something else, and folders that are reached through a link. The patient is PatientID, the
-group the series. Reports, plans, dose, segmentations, pictures of the screen and localizers are counted and left out.
+ending says that they are something else, and folders that are reached through a link. Links to nothing, pipes and
+devices are counted and left out, and so are reports, plans, dose, segmentations, pictures of the screen and localizers.
+The patient is PatientID, the group the series.
 
 Names of files may hold names of patients, so messages say "file 17 of 240": the 17th of `Source(root).parts()`.
 """
@@ -69,7 +70,8 @@ class Source(_Contract):
     ) -> None:
         self.MODALITY, self.LICENCE = modality or "DICOM", licence
         self._root, self._by, self._modality = root, by, modality.upper()
-        self._files = _files(root)
+        self._files, others = _files(root)
+        self.LEFT_OUT: Mapping[str, int] = {"no regular file": others} if others else {}
         self.LABELS: tuple[str, ...] = ()
         self._rows: dict[str, _Labels] = {}
         if csv is not None:
@@ -144,12 +146,12 @@ class Source(_Contract):
         say(f"Note: labels follow {_KEYS[self._by]}; those of images that no row of the table names are unknown.")
 
 
-def _files(root: Path) -> list[str]:
-    """Return the paths of the files to be read, below the root, in order."""
-    if not root.is_dir():
+def _files(root: Path) -> tuple[list[str], int]:
+    """Return the paths of the files to be read, below the root, in order, and how many names stand for no file."""
+    if not os.path.isdir(root):  # False, too, where it may not be looked at
         rule = "The source's folder must exist"
         raise BadSource(rule, "the path given is no folder", "Name the folder of the images")
-    found, folders = [], [""]
+    found, folders, others = [], [""], 0
     while folders:
         folder = folders.pop()
         try:
@@ -160,9 +162,13 @@ def _files(root: Path) -> list[str]:
             raise BadSource(rule, "one of them is not", "Change its permissions or move it elsewhere") from None
         folders += [f"{folder}{entry.name}/" for entry in wanted if entry.is_dir(follow_symlinks=False)]
         found += [f"{folder}{entry.name}" for entry in wanted if _is_file(entry)]
+        others += sum(not os.path.isdir(entry.path) for entry in wanted if not _is_file(entry))
     if not found:
-        raise BadSource("A source holds at least one image", "there is no file here", "Name another folder")
-    return sorted(found)
+        rule, none = "A source holds at least one image", "there is no file here"
+        if others:  # links whose content has not been fetched, most likely
+            raise BadSource(rule, f"{none}, only {others} links to nothing, pipes or devices", "Fetch their content")
+        raise BadSource(rule, none, "Name another folder")
+    return sorted(found), others
 
 
 def _wanted(name: str) -> bool:

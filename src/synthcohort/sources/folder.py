@@ -11,6 +11,7 @@ classes 0 and 255 are read as 0 and 1.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from PIL import Image
 
 from .._checks import bad_label
 from ..errors import BadOption, BadSource
 from ..progress import say
 from ..source import Source as _Contract
 from ..types import Array, Record
-from ._pictures import FORMATS, UNREADABLE, read_picture
+from ._pictures import read_classes, read_picture
 from ._table import Table, inside
 
 _LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
@@ -79,8 +79,9 @@ class Source(_Contract):
     ) -> None:
         if value_range and (len(value_range) != 2 or not -math.inf < value_range[0] < value_range[1] < math.inf):
             raise BadOption("value_range is two increasing numbers", f"{value_range}", "Write value_range=0,4095")
-        if not root.is_dir():
-            raise BadSource("The source's folder must exist", f"{root} is no folder", "Name the folder of the images")
+        if not os.path.isdir(root):  # False, too, where it may not be looked at
+            rule = "The source's folder must exist"
+            raise BadSource(rule, "the path given is no folder", "Name the folder of the images")
         self.MODALITY, self.LICENCE, self.MASK_CLASSES = modality, licence, mask_classes
         self.PROVENANCE = provenance
         self.VALUE_RULE: dict[str, Any] = {"rule": "type_range"}
@@ -110,7 +111,7 @@ class Source(_Contract):
         Raises:
             BadSource: An image or mask cannot be read, or they do not fit together.
         """
-        image = read_picture(part.image, f"the image of {part.where}")
+        image = read_picture(part.image, f"the image of {part.where}", turned=part.mask is None)
         yield Record(
             patient=part.patient,
             group=part.group,
@@ -167,11 +168,7 @@ class Source(_Contract):
                 raise BadSource("A slice of a group is listed once", offender, "Number the slices in slice_index")
 
     def _read_mask(self, path: Path, name: str, size: tuple[int, ...]) -> Array:
-        try:
-            with Image.open(path, formats=FORMATS) as opened:
-                values = np.asarray(opened)
-        except UNREADABLE as error:
-            raise BadSource("A mask must be a readable picture", name, "Replace it") from error
+        values = read_classes(path, name)
         if values.shape != size:
             offender = f"{name} is {values.shape}, its image {size}"
             raise BadSource("A mask is one grey channel of its image's size", offender, "Replace it")

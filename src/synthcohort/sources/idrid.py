@@ -142,14 +142,13 @@ def _structures(target: str) -> tuple[str, ...]:
 
 def _folder(root: Path) -> Path:
     """Return the folder that holds images and masks: `root` itself or the one in it."""
-    if not root.is_dir():
-        raise BadSource(
-            "The source's folder must exist", f"{root} is no folder", "Name the folder of the IDRiD download"
-        )
+    if not os.path.isdir(root):  # unlike that of pathlib it does not raise where one may not look
+        rule = "The source's folder must exist"
+        raise BadSource(rule, "the path given is no folder", "Name the folder of the IDRiD download")
     for folder in (root, root / IDRID_ROOT):
-        if os.path.isdir(folder / IDRID_IMAGES):  # unlike that of pathlib it does not raise where one may not look
+        if os.path.isdir(folder / IDRID_IMAGES):
             return folder
-    layout = f"{root} has no '{IDRID_ROOT}/{IDRID_IMAGES}'"
+    layout = f"the path given has no '{IDRID_ROOT}/{IDRID_IMAGES}'"
     raise BadSource("The segmentation part of IDRiD has this layout", layout, f"Name the folder of '{IDRID_ROOT}'")
 
 

@@ -8,6 +8,7 @@ rows whose picture is absent are left out and counted.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,22 +135,22 @@ class Source(_Contract):
 
 
 def _table(root: Path) -> Table:
-    if not root.is_dir():
-        raise BadSource(
-            "The source's folder must exist", f"{root} is no folder", "Name the folder of the ChestX-ray14 download"
-        )
-    found = [name for name in NIH_TABLES if (root / name).is_file()]
+    if not os.path.isdir(root):  # False, too, where it may not be looked at
+        rule = "The source's folder must exist"
+        raise BadSource(rule, "the path given is no folder", "Name the folder of the ChestX-ray14 download")
+    found = [name for name in NIH_TABLES if os.path.isfile(root / name)]
     if not found:
-        raise BadSource("The download has a table of its images", f"{root} has no {NIH_TABLES[0]}", AGAIN)
+        raise BadSource("The download has a table of its images", f"the path given has no {NIH_TABLES[0]}", AGAIN)
     return Table(root / found[0], found[0], AGAIN)
 
 
 def _pictures(root: Path) -> dict[str, str]:
     """Return the name of each picture -> its path below the root."""
     found: dict[str, str] = {}
-    for folder in [*sorted(root.glob("images*")), *sorted(root.glob("images*/images"))]:
-        part = folder.relative_to(root).as_posix()
-        names = [path.name for path in folder.iterdir() if path.suffix == ".png"] if folder.is_dir() else []
+    parts = sorted(name for name in _listed(root) if name.startswith("images"))
+    for part in [*parts, *(f"{part}/images" for part in parts)]:
+        folder = root / part
+        names = [name for name in _listed(folder) if name.endswith(".png")]
         twice = next((name for name in names if name in found), None)
         if twice:
             offender = f"{Path(found[twice]).parent} and {part} hold the same one"
@@ -158,11 +159,18 @@ def _pictures(root: Path) -> dict[str, str]:
     return found
 
 
+def _listed(folder: Path) -> list[str]:
+    """Return the names in a folder; none where it is absent or something else."""
+    try:
+        return os.listdir(folder) if os.path.isdir(folder) else []
+    except OSError as error:
+        raise BadSource("The folders of pictures can be listed", "one cannot", "Check its permissions") from error
+
+
 def _findings(text: str, where: str) -> frozenset[str]:
     found = frozenset(text.split("|"))
-    unknown = sorted(found - {*_LABELS})
-    if unknown:
-        raise BadSource("A finding is one of the 14 or 'No Finding'", f"{where} has '{unknown[0]}'", AGAIN)
+    if not found <= {*_LABELS}:
+        raise BadSource("A finding is one of the 14 or 'No Finding'", f"{where} has another", AGAIN)
     if NIH_NO_FINDING in found and len(found) > 1:
         raise BadSource("'No Finding' stands alone", f"{where} has others beside it", AGAIN)
     return found

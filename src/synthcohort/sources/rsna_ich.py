@@ -139,13 +139,12 @@ class Source(_Contract):
 
 def _layout(root: Path) -> tuple[Path, Path]:
     """Return the folder of the images and the table."""
-    if not root.is_dir():
-        raise BadSource(
-            "The source's folder must exist", "the path given is no folder", "Name the folder of the RSNA download"
-        )
+    if not os.path.isdir(root):  # False, too, where it may not be looked at
+        rule = "The source's folder must exist"
+        raise BadSource(rule, "the path given is no folder", "Name the folder of the RSNA download")
     for folder in (root, root / RSNA_ROOT):
-        tables = [folder / name for name in RSNA_TABLES if (folder / name).is_file()]
-        images = [folder / name for name in RSNA_FOLDERS if (folder / name).is_dir()]
+        tables = [folder / name for name in RSNA_TABLES if os.path.isfile(folder / name)]
+        images = [folder / name for name in RSNA_FOLDERS if os.path.isdir(folder / name)]
         if tables and images:
             return images[0], tables[0]
     layout = f"{RSNA_TABLES[0]} and {RSNA_FOLDERS[0]} are not both there"
@@ -154,8 +153,11 @@ def _layout(root: Path) -> tuple[Path, Path]:
 
 def _stored(folder: Path) -> Array:
     """Return the numbers of the files ID_<hex>.dcm."""
-    with os.scandir(folder) as entries:
-        found = [match[1] for entry in entries if (match := _FILE.fullmatch(entry.name))]
+    try:
+        with os.scandir(folder) as entries:
+            found = [match[1] for entry in entries if (match := _FILE.fullmatch(entry.name))]
+    except OSError as error:
+        raise BadSource("The folder of images can be listed", "it cannot", "Check its permissions") from error
     return _numbers(found)
 
 
