@@ -411,7 +411,6 @@ CASES = {
     "acdc: ED and ES are one": Case("acdc", _table("acdc", lambda text: text.replace("7", "1")), 2, 2),
     "acdc: a frame of an absurd number": Case("acdc", _table("acdc", lambda text: text.replace("7", "9" * 50)), 2, 2),
     "sliver07: a header without sizes": Case("sliver07", _metaimage("orig", DimSize="0 10 12"), lost=SLICES),
-    "sliver07: negative sizes": Case("sliver07", _metaimage("orig", DimSize="-10 12 2"), lost=SLICES),
     "sliver07: an unknown type": Case("sliver07", _metaimage("orig", ElementType="MET_OTHER"), lost=SLICES),
     "sliver07: NaN in the spacing": Case("sliver07", _metaimage("orig", ElementSpacing="nan 1 1"), lost=SLICES),
     "sliver07: a spacing of zero": Case("sliver07", _metaimage("orig", ElementSpacing="0 1 1"), lost=SLICES),
@@ -424,7 +423,6 @@ CASES = {
         "sliver07", _metaimage("seg", TransformMatrix="-1 0 0 0 1 0 0 0 1"), lost=SLICES
     ),
     "sliver07: values cut short": Case("sliver07", _raw("orig", lambda data: data[:-1]), lost=SLICES),
-    "sliver07: more values": Case("sliver07", _raw("orig", lambda data: data + b"\0"), lost=SLICES),
     "sliver07: no values": Case("sliver07", _raw("orig", lambda data: b""), lost=SLICES),
     "sliver07: a file of values is a pipe": Case("sliver07", _on("training/liver-orig004.raw", _pipe), lost=SLICES),
     "sliver07: compressed by its header": Case("sliver07", _metaimage("orig", CompressedData="True"), lost=SLICES),
@@ -631,7 +629,8 @@ def test_damage(name: str, base: Path, tmp_path: Path, capfd: pytest.CaptureFixt
     root = tmp_path / PERSON / "download"
     shutil.copytree(sound / "download", root)
     case.do(root)
-    for damaged, wanted in (("stop", case.stop), ("skip", case.skip)):
+    runs = (("stop", case.stop), ("skip", case.skip))
+    for damaged, wanted in runs[: 2 if case.stop else 1]:  # where nothing stops, there is nothing to skip
         out = tmp_path / damaged / "cohort"
         out.parent.mkdir()
         status, err = _run(_words(case.source, root, out, damaged), capfd)

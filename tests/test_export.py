@@ -30,7 +30,7 @@ from synthcohort.errors import BadOption, BadOutput, InputError, Mismatch, NotAC
 from synthcohort.export import MARK, export
 from synthcohort.format import Format, samples
 from synthcohort.formats import _shards
-from synthcohort.formats._card import shown
+from synthcohort.formats._card import readme, shown
 from synthcohort.formats._png_file import png_file
 
 sys.path.insert(0, str(Path(__file__).parent / "contracts"))
@@ -238,6 +238,15 @@ class TestSamples:
         assert [(each.number, each.patient, each.group) for each in found] == [(i, i, i) for i in range(1, 7)]
         for i, each in enumerate(found):
             np.testing.assert_array_equal(each.image, cohort.images[2 * i])
+
+    def test_repeats_are_not_counted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("synthcohort.formats._card.LEAST_SHOWN", 0)
+        repeats = [0] * 6 + [1] * 6  # of each three images, one has the label and of one it is unknown
+        cohort = Cohort(make(tmp_path / "made", "grey 16 with labels", repeats=repeats))
+        lines = readme(cohort, files={}, reading=[]).splitlines()
+        assert "| Edema | 2 | 2 |" in lines
+        images = [line for line in lines if line.startswith("| Images in")]
+        assert images == ["| Images in train | 2 |", "| Images in val | 2 |", "| Images in test | 2 |"]
 
     def test_no_id_is_a_formula_and_none_becomes_another(self, tmp_path: Path) -> None:
         cohort = Cohort(make(tmp_path / "made", "grey 8"))

@@ -21,6 +21,7 @@ PACKAGE = Path(synthcohort.__file__).parent
 ROWS = (
     ("errors", "types"),
     ("plugins", "runs", "progress", "devices", "layouts", "statistics", "pictures", "_checks", "_files"),
+    ("_listing",),
     ("cohort", "weights"),
     ("nets", "source", "dicom", "format"),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),

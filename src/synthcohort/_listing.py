@@ -7,10 +7,34 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from .layouts import PHANTOM_MARK
 from .runs import file_sha256, fingerprint
 
 _OURS = ("run.json", "cohort.json")
 _SMALL_TEXT = (".csv", ".cfg", ".txt", ".json")
+
+
+def mark_phantom(root: Path) -> None:
+    """Leave a hidden file in the root of what a phantom wrote, so that its cohort says that it shows nobody.
+
+    It holds the digest of the names and sizes that the phantom wrote: with a real image among them, it is void.
+    """
+    (root / PHANTOM_MARK).write_text(_names_sha256(root, root / PHANTOM_MARK), encoding="utf-8")
+
+
+def is_phantom(root: Path, out: Path) -> bool:
+    """Return whether a folder, or one of the two around it, holds what a phantom wrote and nothing else."""
+    for folder in (root.resolve(), *root.resolve().parents[:2]):
+        with contextlib.suppress(OSError, ValueError):
+            if (folder / PHANTOM_MARK).read_text(encoding="utf-8") == _names_sha256(folder, out):
+                return True
+    return False
+
+
+def _names_sha256(root: Path, out: Path) -> str:
+    root = root.resolve()
+    names = [(Path(e.path).relative_to(root).as_posix(), e.stat().st_size) for e in _files(str(root), out.resolve())]
+    return fingerprint({"names": [list(name) for name in sorted(names)]})
 
 
 def listing_sha256(root: Path, out: Path) -> str:

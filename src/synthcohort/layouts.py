@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PHANTOM_MARK = ".phantom"
-"""A hidden file in the root of what a phantom wrote: its cohort, and every report on it, says that it shows nobody."""
+"""A hidden file in the root of what a phantom wrote, see `_listing.mark_phantom`."""
 
 ACDC_TRAINING, ACDC_TESTING = ("database", "training"), ("database", "testing")
 """Folders between the root of the ACDC download and its patients."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from . import plugins
 from ._choices import Choices, choose, differences, preset_of
 from ._findings import Wish
-from ._listing import listing_sha256
+from ._listing import is_phantom, listing_sha256
 from ._pixels import Rules
 from ._pseudonyms import key_check
 from ._reading import Readers, Work, cores
@@ -26,7 +26,6 @@ from ._split import fold_shares
 from ._spool import FILES, Spool
 from .cohort import Cohort, CohortWriter, Facts, existing
 from .errors import BadOption, BadSource, Mismatch
-from .layouts import PHANTOM_MARK
 from .progress import Progress, say
 from .runs import cohort_key, fingerprint, publishing
 from .source import Source
@@ -88,7 +87,7 @@ def prepare(
     rules = Rules.of(opened.VALUE_RULE, chosen, model)
     chosen = rules.used(chosen) if model else chosen
     config = _config(opened, source, resolved, rules, chosen, model)
-    config |= {"seed": seed, "protocol": protocol, "damaged": damaged, "phantom": (root / PHANTOM_MARK).exists()}
+    config |= {"seed": seed, "protocol": protocol, "damaged": damaged, "phantom": is_phantom(root, out)}
     config["listing"] = listing_sha256(root, out)
     if (finished := existing(out, config)) is not None:
         return finished

@@ -8,13 +8,13 @@ from typing import ClassVar
 import nibabel
 import numpy as np
 
+from .._listing import mark_phantom
 from ..errors import BadOption, BadOutput, writing
 from ..layouts import (
     ACDC_GROUPS,
     ACDC_INFO,
     ACDC_TESTING,
     ACDC_TRAINING,
-    PHANTOM_MARK,
     acdc_frame,
     acdc_mask,
     acdc_patient,
@@ -59,7 +59,6 @@ class Phantom:
             raise BadOutput("A phantom is written into an empty folder", f"{root} has a download", "Choose another")
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
-            (root / PHANTOM_MARK).touch()
             places = [(part, number) for part, numbers in self._parts.items() for number in numbers]
             for part, number in track(places, "phantom acdc", len(places), "patients"):
                 folder = root.joinpath(*part, acdc_patient(number))
@@ -67,6 +66,7 @@ class Phantom:
                 numbers = self._parts[part]
                 group = ACDC_GROUPS[(number - numbers[0]) * len(ACDC_GROUPS) // len(numbers)]
                 self._write_patient(folder, number, group, seed)
+            mark_phantom(root)
 
     def _write_patient(self, folder: Path, number: int, group: str, seed: int) -> None:
         rng = np.random.default_rng(derive_seed(seed, "phantom acdc", number))

@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from .._listing import mark_phantom
 from ..errors import BadOption, BadOutput, writing
-from ..layouts import CHEXPERT_COLUMNS, CHEXPERT_FINDINGS, CHEXPERT_ROOTS, CHEXPERT_TABLES, PHANTOM_MARK, chexpert_path
+from ..layouts import CHEXPERT_COLUMNS, CHEXPERT_FINDINGS, CHEXPERT_ROOTS, CHEXPERT_TABLES, chexpert_path
 from ..progress import track
 from ..runs import derive_seed
 from ._chest import Chest
@@ -58,9 +59,9 @@ class Phantom:
         numbers = (range(1, self._patients + 1), range(_PATIENTS + 1, _PATIENTS + valid + 1))
         with writing(root):
             folder.mkdir(parents=True)
-            (root / PHANTOM_MARK).touch()
             for table, patients in zip(CHEXPERT_TABLES, numbers, strict=True):
                 self._write_table(root, table, patients, seed)
+            mark_phantom(root)
 
     def _write_table(self, root: Path, table: str, numbers: Sequence[int], seed: int) -> None:
         with (root / CHEXPERT_ROOTS[0] / table).open("w", newline="", encoding="utf-8") as file:

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from .._listing import mark_phantom
 from ..errors import BadOption, BadOutput, writing
 from ..layouts import (
     IDRID_IMAGE,
@@ -22,7 +23,6 @@ from ..layouts import (
     IDRID_PARTS,
     IDRID_ROOT,
     IDRID_TARGETS,
-    PHANTOM_MARK,
 )
 from ..progress import track
 from ..runs import derive_seed
@@ -62,7 +62,6 @@ class Phantom:
         training = self._patients - self._patients // 3
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
-            (root / PHANTOM_MARK).touch()
             _make_folders(folder)
             for number in track(range(1, self._patients + 1), "phantom idrid", self._patients, "photographs"):
                 part = IDRID_PARTS["train" if number <= training else "test"]
@@ -72,6 +71,7 @@ class Phantom:
                     if name in masks:
                         path = folder / IDRID_MASKS / part / place / IDRID_MASK.format(number, ending)
                         _write_mask(path, masks[name], number + order)
+            mark_phantom(root)
 
 
 def _make_folders(folder: Path) -> None:

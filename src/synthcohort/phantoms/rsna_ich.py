@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from .._listing import mark_phantom
 from ..errors import BadOption, BadOutput, writing
-from ..layouts import PHANTOM_MARK, RSNA_CORRUPT, RSNA_FOLDERS, RSNA_ROOT, RSNA_SUBTYPES, RSNA_TABLES
+from ..layouts import RSNA_CORRUPT, RSNA_FOLDERS, RSNA_ROOT, RSNA_SUBTYPES, RSNA_TABLES
 from ..progress import track
 from ..runs import derive_seed
 from ..types import Array
@@ -93,13 +94,13 @@ class Phantom:
         test = max(1, round(self._patients / 20))
         with writing(root):
             folder.mkdir(parents=True)
-            (root / PHANTOM_MARK).touch()
             rows = self._write_images(folder / RSNA_FOLDERS[0], range(1, self._patients + 1), seed)
             twice = rows[:_DUPLICATED] if self._quirks else []
             _write_table(folder / RSNA_TABLES[0], [*_shuffled(rows), *twice])
             rows = self._write_images(folder / _TEST_FOLDER, range(_PATIENTS + 1, _PATIENTS + test + 1), seed)
             # What the real one says of every image.
             _write_table(folder / _SUBMISSION, _shuffled([(name, ["0.5"] * len(labels)) for name, labels in rows]))
+            mark_phantom(root)
 
     def _write_images(self, folder: Path, numbers: Sequence[int], seed: int) -> list[tuple[str, list[str]]]:
         """Write the images of some patients and return (identifier, labels) of each."""

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from .._listing import mark_phantom
 from ..errors import BadOption, BadOutput, writing
-from ..layouts import PHANTOM_MARK, SLIVER07_FOLDERS, SLIVER07_IMAGE, SLIVER07_MASK
+from ..layouts import SLIVER07_FOLDERS, SLIVER07_IMAGE, SLIVER07_MASK
 from ..progress import track
 from ..runs import derive_seed
 from ..types import Array
@@ -57,11 +58,11 @@ class Phantom:
             raise BadOutput("A phantom is written into an empty folder", f"{root} has a download", "Choose another")
         with writing(root):
             folder.mkdir(parents=True)
-            (root / PHANTOM_MARK).touch()
             for number in track(range(1, self._patients + 1), "phantom sliver07", self._patients, "patients"):
                 patient = _Patient.draw(np.random.default_rng(derive_seed(seed, "phantom sliver07", number)))
                 noise = np.random.default_rng(derive_seed(seed, "phantom sliver07", number, "noise"))
                 self._write_patient(folder, number, patient, noise)
+            mark_phantom(root)
 
     def _write_patient(self, folder: Path, number: int, patient: _Patient, rng: np.random.Generator) -> None:
         spacing = patient.spacing_mm(self._size, self._slices)
