@@ -9,7 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from synthcohort import plugins
 from synthcohort._choices import PROTOCOLS, Choices, choose, differences
@@ -21,6 +21,7 @@ from synthcohort.describe import as_text, describe
 from synthcohort.errors import BadOption, BadSource, NotACohort
 from synthcohort.phantoms.acdc import Phantom
 from synthcohort.prepare import prepare
+from synthcohort.privacy import scan
 from synthcohort.train._data import training_positions
 from synthcohort.types import Record
 
@@ -279,3 +280,48 @@ def test_a_history_nested_without_end_is_no_cohort(tmp_path: Path) -> None:
     path.write_text(json.dumps({**content, "history": [{"deep": deep}]}))
     with pytest.raises(NotACohort, match="right type"):
         describe(path.parent)
+
+
+def test_a_phantom_among_which_a_real_image_lies_is_none(tmp_path: Path) -> None:
+    root = tmp_path / "download"
+    Phantom(patients=8, size=32).write(root, seed=1)
+    for place in (root, root / "database", root / "database" / "training"):
+        phantom = prepare("acdc", place, out=tmp_path / f"of-{place.name}", size=16)
+        assert phantom.facts.source == "phantom of acdc"
+        assert as_text(describe(phantom.path)).startswith(f"of-{place.name}: phantom cohort")
+    (root / "database" / "training" / "patient001" / "real.txt").write_text("something else")
+    real = prepare("acdc", root, out=tmp_path / "real", size=16)
+    assert real.facts.source == "acdc"
+    assert "CC BY-NC-SA" in real.facts.licence
+    assert real.facts.notice
+
+
+def test_images_with_text_are_marked_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    lines = ["image,patient"]
+    for i in range(12):
+        picture = Image.fromarray(np.full((96, 256), 40 + i, np.uint8))
+        if i == 3:
+            ImageDraw.Draw(picture).text((20, 30), "DOE JOHN 1960", fill=255, font_size=24)
+        picture.save(root / f"{i}.png")
+        lines.append(f"{i}.png,p{i}")
+    (root / "samples.csv").write_text("\n".join(lines))
+    cohort = prepare("folder", root, out=tmp_path / "cohort", size=16)
+    assert cohort.facts.history[0]["burned_in_text"] == {"images": 1, "asked": 12}
+    assert cohort.samples["attr.burned_in_text"].sum() == 1
+    assert "burned into 1 of 12 images" in capsys.readouterr().err
+    (line,) = [line for line in scan(cohort.path) if "burned" in line]
+    assert "1 images" in line
+
+
+def test_real_images_of_an_export_are_not_called_synthetic(tmp_path: Path) -> None:
+    root = tmp_path / "export"
+    root.mkdir()
+    lines = ["image,patient,synthetic"]
+    for i in range(8):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8), dtype=np.uint8)).save(root / f"{i}.png")
+        lines.append(f"{i}.png,p{i},false")
+    (root / "samples.csv").write_text("\n".join(lines))
+    with pytest.raises(BadOption, match="Real images are not called synthetic"):
+        prepare("folder", root, out=tmp_path / "cohort", size=8, options={"provenance": "synthetic"})

@@ -393,7 +393,7 @@ def test_a_verb_calls_the_function_of_its_name(
     [
         (errors.Diverged("the loss is not finite"), 1, "the loss is not finite"),
         (errors.MissingDependency("pip install x"), 1, "pip install x"),
-        (OSError(28, "No space left on device", "cohort"), 2, "No space left on device: cohort"),
+        (OSError(28, "No space left on device", "cohort"), 2, "No space left on device"),
         (MemoryError(), 1, "smaller --batch"),
         (KeyError("patient 7 at /secret"), 1, "this is a bug (KeyError in "),
         (KeyboardInterrupt(), 130, "run the same command again"),

@@ -103,7 +103,7 @@ class Choices:
         yield "empty_slices is a probability", wrong, f"{self.empty_slices}", "Give 0 to 1"
         valid = len(shares) == len(SPLITS) and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6  # not so with a NaN
         wrong = not valid or shares[0] == 0
-        yield f"Shares of {', '.join(SPLITS)} sum to 1", wrong, f"{tuple(shares)}", f"The default is {SHARES}"
+        yield f"Four shares, of {', '.join(SPLITS)}, sum to 1", wrong, f"{tuple(shares)}", f"The default is {SHARES}"
         fold = self.fold
         wrong = bool(fold) and not (len(fold) == 2 and 1 <= fold[0] <= fold[1] and fold[1] >= 2)
         yield "A fold is one of two or more", wrong, "/".join(map(str, fold)), "Write 1/5 to 5/5"

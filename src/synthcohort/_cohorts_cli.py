@@ -147,7 +147,8 @@ def verify(
     if as_json:
         print_json({"ok": not problems, "problems": problems})
     else:
-        typer.echo("\n".join(problems) or f"{folder.name}: nothing is wrong")
+        clean = "nothing was found of what is looked for" if privacy else "nothing is wrong"
+        typer.echo("\n".join(problems) or f"{folder.name}: {clean}")
     raise typer.Exit(1 if problems else 0)
 
 

@@ -132,7 +132,7 @@ def balance(values: Array, names: Sequence[str], *, seed: int) -> Array:
     found = (values[:, findings] == 1).any(axis=1)
     if not found.any():
         rule = "Images with a finding are balanced with as many without"
-        raise InputError(rule, "no image has a finding", "Leave --balance out, or name other findings")
+        raise InputError(rule, "none that has one is left", "Lower --min-combination-images, or leave --balance out")
     order = np.random.default_rng(derive_seed(seed, "balance")).permutation(np.flatnonzero(~found))
     kept: Array = found.copy()
     kept[order[: int(found.sum())]] = True

@@ -17,8 +17,9 @@ import numpy as np
 from . import _cut, _findings, _split
 from ._choices import Choices
 from ._findings import Kept, Wish
+from ._labels import combinations
 from ._settings import setting
-from ._spool import Spool
+from ._spool import TEXT, Spool
 from .errors import InputError
 from .progress import say
 from .types import SPLITS, Array
@@ -108,7 +109,8 @@ def _say_text(spool: Spool, images: Array) -> dict[str, int]:
         patients = len(np.unique(spool.column("patient")[found]))
         say(
             f"Warning: text seems to be burned into {count:,} of {among:,} images that were asked, of {patients:,} "
-            "patients. Look at them before anything is shared: a generator may learn to write it."
+            f"patients. Look at them (attr.{TEXT} in samples.parquet) before anything is shared: a generator may "
+            "learn to write it."
         )
     return {"images": count, "asked": among}
 
@@ -180,6 +182,8 @@ def _taken(
     told = {"label_combinations": {"min_images": wish.min_combination, **told}}
     least = wish.min_combination if choices.count_combinations == "train" else 0
     wanted = setting(choices.setting, protocol).cut if choices.setting else _cut.Cut(least=least)
+    if least and not choices.setting:
+        _check_least(values[images], _places(splits, ids, codes)[images], least)
     if not kept.names or wanted == _cut.Cut():
         return kept.names, images, told if kept.names else {}
     places = _places(splits, ids, codes)[images]
@@ -198,6 +202,17 @@ def _taken(
         say(f"Warning: train has {taken.missing:,} images fewer than the setting; all there are were taken.")
     names = taken.findings if choices.setting else kept.names
     return names, result, {**told, **({"setting": _setting(choices, taken.rows())} if choices.setting else {})}
+
+
+def _check_least(values: Array, places: Array, least: int) -> None:
+    """Raise unless a combination of findings, and not that of none alone, has enough training images."""
+    train = values[places == SPLITS.index("train")]
+    found = combinations(_findings.present_only(train), np.zeros(len(train), dtype=object))
+    large = found.images >= least
+    if not large.any():
+        offender = f"the most frequent has {found.images.max(initial=0)}"
+        rule = f"A combination of findings needs {least} training images"
+        raise InputError(rule, offender, "Lower --min-combination-images")
 
 
 def _setting(choices: Choices, rows: list[dict[str, Any]]) -> dict[str, Any]:

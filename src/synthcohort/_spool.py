@@ -25,6 +25,9 @@ from .runs import derive_seed
 from .types import Array, LeftOut
 
 _UNKNOWN = -1
+_KNOWN = {_UNKNOWN: None, 0: False, 1: True}
+TEXT = "burned_in_text"
+"""Attribute of the samples, where any has it: whether text seems to be burned in; empty where it was not looked for."""
 FILES = ("spool.images", "spool.masks", "spool.journal")
 """What an interrupted command leaves for the next one."""
 
@@ -226,7 +229,7 @@ class Spool:
             splits: Patient -> split.
             seed: Of the order.
         """
-        self._repeats = bool((repeats > 1).any())
+        self._repeats, self._any_text = bool((repeats > 1).any()), bool((self.text() == 1).any())
         for at, repeat in self._ordered(repeats, seed):
             image = self._load(0, at, self.facts.dtype).reshape(-1, *self.facts.shape[1:])
             mask = self._load(1, at, "uint8").reshape(self.facts.shape[1:]) if self.facts.mask_classes else None
@@ -266,6 +269,7 @@ class Spool:
             **({REPEAT: repeat} if self._repeats else {}),
             **{f"label.{name}": None if stated[name] == _UNKNOWN else stated[name] for name in labels},
             **{f"attr.{name}": value for name, value in self._attributes.values[self._codes["attributes"][at]]},
+            **({f"attr.{TEXT}": _KNOWN[self._text[at]]} if self._any_text else {}),
             "spacing_y_mm": self._spacing[2 * at],
             "spacing_x_mm": self._spacing[2 * at + 1],
         }

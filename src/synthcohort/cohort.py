@@ -173,7 +173,7 @@ def _counts(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
         for split, rows in samples[~repeated].groupby("split", observed=True)
     }
     for split, number in samples["split"][repeated].value_counts().items():
-        counts[str(split)]["repeats"] = int(number)
+        counts.setdefault(str(split), {"images": 0, "patients": 0})["repeats"] = int(number)
     return counts
 
 

@@ -59,7 +59,8 @@ def describe(path: Path | str, *, release: bool = False) -> dict[str, Any]:
     }
     if not release:
         return found
-    return {**found, **{key: rounded(found[key]) for key in _COUNTED}, "counts_are": _ROUNDED}
+    # The least and the largest spacing may each be one patient's.
+    return {**found, "spacing_mm": None, **{key: rounded(found[key]) for key in _COUNTED}, "counts_are": _ROUNDED}
 
 
 def _finding(cohort: Cohort, name: str) -> dict[str, dict[str, int]]:
@@ -132,12 +133,16 @@ def _most_frequent(combinations: Sequence[dict[str, Any]]) -> list[str]:
     return [*lines, f"          and {more} more"] if more > 0 else lines
 
 
+def _kind(facts: dict[str, Any]) -> str:
+    return "phantom" if facts["source"].startswith("phantom of ") else str(facts["provenance"])
+
+
 def as_text(facts: dict[str, Any]) -> str:
     """Return what `describe` found as lines for a person."""
     shape = "x".join(str(length) for length in facts["shape"])
     low, high = facts["value_range"]
     lines = [
-        f"{facts['name']}: {facts['provenance']} cohort, {facts['modality'] or 'modality unknown'}",
+        f"{facts['name']}: {_kind(facts)} cohort, {facts['modality'] or 'modality unknown'}",
         f"pixels    {shape} (channels x height x width) {facts['dtype']}, {low:g} to {high:g}",
         f"masks     {', '.join(facts['mask_classes']) or 'none'}",
     ]

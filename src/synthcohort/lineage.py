@@ -116,7 +116,9 @@ def _holding(found: _Found, path: Path, content: Mapping[str, Any], patient: str
         found.steps.append(Step("unknown", path, "a damaged cohort: cannot tell"))
         return
     key = cohort_key(cohort.facts.name)
-    rows = cohort.samples[cohort.samples["patient_id"] == pseudonym(key, "patient", patient.strip())]
+    # A number may have lost its leading zeros on the way, as in a spreadsheet.
+    spelled = {patient.strip(), *(patient.strip().zfill(digits) for digits in range(9) if patient.strip().isdecimal())}
+    rows = cohort.samples[cohort.samples["patient_id"].isin([pseudonym(key, "patient", each) for each in spelled])]
     checks = [str(step["key"]) for step in cohort.facts.history if "key" in step]
     if len(rows):
         counts = rows["split"].value_counts()

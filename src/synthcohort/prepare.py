@@ -82,10 +82,7 @@ def prepare(
     wish = Wish(chosen.findings, chosen.min_finding_images, chosen.min_combination_images)
     wish.check(opened.LABELS)
     model = Cohort(like).facts if like else None
-    if model:
-        _check_like(choices)
-    rules = Rules.of(opened.VALUE_RULE, chosen, model)
-    chosen = rules.used(chosen) if model else chosen
+    rules, chosen = _rules(opened, chosen, choices, model)
     config = _config(opened, source, resolved, rules, chosen, model)
     config |= {"seed": seed, "protocol": protocol, "damaged": damaged, "phantom": is_phantom(root, out)}
     config["listing"] = listing_sha256(root, out)
@@ -96,7 +93,7 @@ def prepare(
     work = Work(opened, rules, damaged == "skip", chosen.empty_slices, seed)
     with Readers(work, opened.parts(), workers or cores()) as readers:
         _make(out, facts, config, told, readers, chosen, wish, opened)
-    return Cohort(out)
+    return _told_to_the_user(Cohort(out))
 
 
 def _check(name: str, damaged: str, workers: int | None) -> None:
@@ -106,6 +103,23 @@ def _check(name: str, damaged: str, workers: int | None) -> None:
         raise BadOption("--damaged is stop or skip", f"'{damaged}'", "Choose one")
     if workers is not None and workers < 1:
         raise BadOption("--workers is at least 1", str(workers), "Leave it out to use every core")
+
+
+def _told_to_the_user(cohort: Cohort) -> Cohort:
+    counts = [f"{count['images']:,} of {count['patients']:,} in {split}" for split, count in cohort.counts().items()]
+    say(f"{cohort.path.name}: images and their patients: {', '.join(counts)}.")
+    return cohort
+
+
+def _rules(source: Source, chosen: Choices, given: Mapping[str, Any], model: Facts | None) -> tuple[Rules, Choices]:
+    """Return how pixels are made, and the choices as these rules have them."""
+    if model:
+        _check_like(given)
+    rules = Rules.of(source.VALUE_RULE, chosen, model)
+    in_hu = source.VALUE_RULE["rule"] in ("fixed", "dicom_window")
+    if rules.value_rule != source.VALUE_RULE and rules.value_rule["rule"] == "fixed" and not in_hu:
+        say(f"Note: {chosen.intensity} is a window in the images' own units; these are not Hounsfield units.")
+    return rules, rules.used(chosen) if model else chosen
 
 
 def _check_like(choices: Mapping[str, Any]) -> None:

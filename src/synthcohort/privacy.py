@@ -75,7 +75,19 @@ def scan(path: Path | str, *, known: Path | None = None) -> list[str]:
         cohort = Cohort(root)
         for place, kind, value in [*_table(cohort), *_burned_in(cohort)]:
             found.add("samples.parquet" if place.startswith("column") else "images.npy", place, kind, value)
+        return [*found.lines(), *_text_before(cohort)]
     return found.lines()
+
+
+def _text_before(cohort: Cohort) -> Iterator[str]:
+    """Yield what `prepare` found in the pixels before it reduced them: it may still be there, and be learnt."""
+    for step in cohort.facts.history:
+        text = step.get("burned_in_text")
+        if isinstance(text, dict) and text.get("images"):
+            yield (
+                f"cohort.json: history: text seemed to be burned into {text['images']} images before they were "
+                "reduced; attr.burned_in_text of samples.parquet marks them"
+            )
 
 
 class _Findings:

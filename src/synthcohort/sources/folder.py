@@ -92,8 +92,10 @@ class Source(_Contract):
         self._findings = _findings(table, labels)
         self.LABELS = tuple(self._findings)
         self._check_columns(table)
+        self._said_synthetic: set[str] = set()
         self._rows = [self._row(table.place(line), row) for line, row in table.rows()]
         self._check_unique()
+        self._check_provenance()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -144,6 +146,7 @@ class Source(_Contract):
                 raise BadSource(f"Every row names its {column}", f"{where} does not", _FIX)
             return value
 
+        self._said_synthetic.add(row.get("synthetic", "").lower())
         name = need("image", "")
         patient = need("patient", name)
         return _Row(
@@ -156,6 +159,14 @@ class Source(_Contract):
             spacing_mm=_spacing(row.get("spacing_mm", ""), where),
             labels={name: _label(row[column], column, where) for name, column in self._findings.items()},
         )
+
+    def _check_provenance(self) -> None:
+        """Raise when an export's own column says that images are real, and note when it says that they are made."""
+        if self.PROVENANCE == "synthetic" and "false" in self._said_synthetic:
+            offender = f"the column 'synthetic' of {self._table} says false"
+            raise BadOption("Real images are not called synthetic", offender, "Leave provenance out")
+        if self.PROVENANCE == "real" and "true" in self._said_synthetic:
+            say(f"Note: {self._table} says that images are synthetic; --set provenance=synthetic keeps that.")
 
     def _check_unique(self) -> None:
         images = Counter(row.image for row in self._rows)
