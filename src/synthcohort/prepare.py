@@ -106,8 +106,9 @@ def _check(name: str, damaged: str, workers: int | None) -> None:
 
 
 def _told_to_the_user(cohort: Cohort) -> Cohort:
-    counts = [f"{count['images']:,} of {count['patients']:,} in {split}" for split, count in cohort.counts().items()]
-    say(f"{cohort.path.name}: images and their patients: {', '.join(counts)}.")
+    found = [(split, cohort.counts()[split]) for split in SPLITS if split in cohort.counts()]
+    said = [f"{split} {count['images']:,} images of {count['patients']:,} patients" for split, count in found]
+    say(f"{cohort.path.name}: {', '.join(said)}.")
     return cohort
 
 
