@@ -84,7 +84,8 @@ def test_a_damaged_file_ends_the_command_or_is_counted(tmp_path: Path, workers: 
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
 from pathlib import Path
 from synthcohort.sources import folder
 from synthcohort.prepare import prepare
