@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -53,11 +54,11 @@ def nifti(stream: BinaryIO) -> Iterator[Piece]:
 
 def picture(stream: BinaryIO, left: Allowance) -> Iterator[Piece]:
     """Yield the metadata and pixels of a PNG, JPEG or TIFF file, and whatever else can be read in it."""
-    from PIL import ExifTags, Image
+    from PIL import Image
 
     with Image.open(stream) as image:
         exif = image.getexif()
-        tags = [*exif.items(), *(item for ifd in ExifTags.IFD for item in exif.get_ifd(ifd).items())]
+        tags = [*exif.items(), *_further(exif)]
         for key, said in [*image.info.items(), *getattr(image, "tag_v2", {}).items(), *tags]:
             if isinstance(said, bytes):
                 yield from runs(said, "metadata")
@@ -77,6 +78,15 @@ def picture(stream: BinaryIO, left: Allowance) -> Iterator[Piece]:
         yield from _behind_png(stream)
     stream.seek(0)
     yield from by_runs(stream)
+
+
+def _further(exif: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the tags of the directories that EXIF data refer to."""
+    from PIL import ExifTags
+
+    for directory in ExifTags.IFD:
+        with contextlib.suppress(KeyError):  # what Pillow before 13 raises where there is none
+            yield from exif.get_ifd(directory).items()
 
 
 def _behind_png(stream: BinaryIO) -> Iterator[Piece]:
