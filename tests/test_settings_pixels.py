@@ -1,4 +1,4 @@
-"""Published settings with pixels: a CheXpert tree of full size whose 148,713 films are one grey level each."""
+"""Published settings with pixels: a CheXpert tree of full size whose 148,013 films are one grey level each."""
 
 from __future__ import annotations
 

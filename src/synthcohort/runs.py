@@ -230,7 +230,7 @@ def _clear(folder: Path, kept: Collection[str]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the disk hold a folder; several files at once, which is twenty times as fast for thousands of them."""
+    """Have the disk hold a folder; several files at once, since each wait is for the disk."""
     paths = list(folder.rglob("*"))
     with ThreadPoolExecutor(_SYNC_THREADS) as pool:
         list(pool.map(_sync, (paths[start::_SYNC_THREADS] for start in range(_SYNC_THREADS))))
