@@ -31,15 +31,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-from .._checks import bad_label
 from ..errors import BadOption, BadSource
 from ..progress import say, track
 from ..source import Source as _Contract
 from ..types import Array, Record
+from ._label_columns import label_cell, label_columns
 from ._nifti import Header, Volume, check_fit, read_header
 from ._table import Table, inside
 
-_LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
 _SPLITS = ("", "train", "val", "test")
 _FIX = "Correct the table"
 _REPLACE = "Replace the file or correct the table"
@@ -99,7 +98,7 @@ class Source(_Contract):
             rule = "The source's folder must exist"
             raise BadSource(rule, "the path given is no folder", "Name the folder of the volumes")
         table = Table(inside(root, str(csv), "the option csv", _FIX), "table", _FIX)
-        findings = _findings(table, labels)
+        findings = label_columns(table, labels)
         self.LABELS = tuple(findings)
         self._check_columns(table, findings.values())
         self._rows = [_row(root, table.place(line), line, cells, findings) for line, cells in table.rows()]
@@ -198,18 +197,6 @@ def _value_rule(value_range: tuple[float, ...], percentiles: tuple[float, ...]) 
     return {"rule": "volume_percentiles", "low": percentiles[0], "high": percentiles[1]}
 
 
-def _findings(table: Table, labels: tuple[str, ...]) -> dict[str, str]:
-    """Return finding -> column, first those of the option, then label.<name> in the order of the table."""
-    found = [(name, name) for name in labels]
-    found += [(column.removeprefix("label."), column) for column in table.columns if column.startswith("label.")]
-    if any(bad_label(name) for name, _ in found):
-        rule = "A finding is called by printable characters, and not 'mean', which is the mean of all"
-        raise BadSource(rule, "the table has another", "Give the column another name")
-    if len(dict(found)) < len(found):
-        raise BadOption("A finding is named once", "the table and the option labels repeat one", _FIX)
-    return dict(found)
-
-
 def _row(root: Path, where: str, line: int, cells: Mapping[str, str], findings: Mapping[str, str]) -> _Row:
     def need(column: str, default: str) -> str:
         if not (value := cells.get(column, default)):
@@ -220,13 +207,11 @@ def _row(root: Path, where: str, line: int, cells: Mapping[str, str], findings: 
     split = cells.get("split", "")
     if split not in _SPLITS:
         raise BadSource("split is train, val, test or empty", f"{where} has something else", _FIX)
-    labels = [cells[column] for column in findings.values()]
-    if not set(labels) <= set(_LABELS):
-        raise BadSource("A finding is 0, 1 or empty", f"{where} has something else", _FIX)
+    labels = tuple(label_cell(cells[column], where) for column in findings.values())
     mask = inside(root, need("mask", ""), where, _FIX) if "mask" in cells else None
     patient = need("patient", image)
     path = inside(root, image, where, _FIX)
-    return _Row(line, path, mask, patient, need("group", image), split, tuple(_LABELS[text] for text in labels))
+    return _Row(line, path, mask, patient, need("group", image), split, labels)
 
 
 def _check_unique(rows: Sequence[_Row]) -> None:
