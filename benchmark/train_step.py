@@ -34,7 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from synthcohort import plugins, runs
 from synthcohort.cohort import Facts
-from synthcohort.nets.generator import RESERVED, build
+from synthcohort.nets.generator import RESERVED, Draws, build
 from synthcohort.train._update import Updater, average
 from synthcohort.types import Batch, Clock
 
@@ -70,14 +70,14 @@ def our_step(name: str, shape: tuple[int, int, int], precision: str, batch: int,
     averages = {key: copy.deepcopy(module).eval() for key, module in model.averaged().items()}
     shown = torch.from_numpy(images[:batch]).contiguous(memory_format=torch.channels_last)
     index = None if masks is None else torch.from_numpy(masks[:batch].astype(np.int64))
-    data, noise, done = Batch(shown, index, None, torch.arange(batch)), torch.Generator().manual_seed(0), [0]
+    data, noise, done = Batch(shown, index, None, torch.arange(batch)), Draws(0), [0]
 
     def step() -> None:
         clock = Clock(done[0], done[0] * batch, STEPS * batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             update.collect(model.step(data, clock=clock, rng=noise, update=update))
         done[0] += 1
-        average(model.averaged(), averages, step=done[0])
+        average(model.averaged(), averages, weight=model.ema_weight(clock, batch))
 
     return step
 

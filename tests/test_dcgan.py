@@ -16,6 +16,7 @@ from synthcohort.generators._dcgan_networks import (
     generator_network,
 )
 from synthcohort.generators.dcgan import DCGAN, LSGAN, WGAN, WGANGP, Hinge
+from synthcohort.nets.generator import Draws
 from synthcohort.types import Batch, Clock
 
 KINDS = (DCGAN, LSGAN, WGAN, WGANGP, Hinge)
@@ -36,7 +37,7 @@ def batch(count=8, side=16, labels=False):
 
 
 def run_step(gan, update, step=0):
-    clock, rng = Clock(step, 8 * step, 800), torch.Generator().manual_seed(5)
+    clock, rng = Clock(step, 8 * step, 800), Draws(5)
     return gan.step(batch(labels=gan.conditional), clock=clock, rng=rng, update=update)
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from synthcohort.generators._dcgan_networks import critic_network
-from synthcohort.generators._objective import generator_turn, gradient_penalty
+from synthcohort.generators._objective import generator_turn
+from synthcohort.generators._penalties import gradient_penalty
 from synthcohort.generators.dcgan import DCGAN, LSGAN, WGAN, WGANGP, Hinge
 
 REAL = torch.tensor([2.5, -0.3, 0.9, -4.0])

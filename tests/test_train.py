@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from synthcohort import runs
 from synthcohort.cohort import Cohort
 from synthcohort.errors import BadOption, Diverged, Mismatch
-from synthcohort.nets.generator import Generator, Streams
+from synthcohort.nets.generator import EMA_EXPONENT, Generator, Streams
 from synthcohort.runs import CHECKPOINT, LOG, WEIGHTS, RowLog
 from synthcohort.train import train
 from synthcohort.train._data import batch_positions, training_positions
-from synthcohort.train._update import EMA_EXPONENT, average
+from synthcohort.train._update import average
 from synthcohort.types import Batch, Clock, Condition, Generated, Update, to_unit_range
 
 loop = importlib.import_module("synthcohort.train")
@@ -258,6 +258,11 @@ def test_reference_patients_are_learnt_from_by_the_holdout_half_only(discs: Path
     assert set(served) == set(cohort.reference_half("B"))
 
 
+def newest(step: int) -> float:
+    plain = Generator(shape=(1, 8, 8), labels=(), mask_classes=())
+    return plain.ema_weight(Clock(step - 1, 8 * (step - 1), 800), 8)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7, 50])
 def test_the_average_is_the_power_function_profile(steps: int) -> None:
     # Karras et al. 2023, eq. 1: the weight of step t is the integral of t^gamma over it, normalised to one.
@@ -267,7 +272,7 @@ def test_the_average_is_the_power_function_profile(steps: int) -> None:
     module, mean = (nn.Linear(3, 1, bias=False, dtype=torch.float64) for _ in range(2))
     for step, weights in enumerate(raw, start=1):
         module.weight.data.copy_(torch.from_numpy(weights)[None])
-        average({"m": module}, {"m": mean}, step=step)
+        average({"m": module}, {"m": mean}, weight=newest(step))
     np.testing.assert_allclose(mean.weight.detach().numpy()[0], expected, rtol=1e-12, atol=1e-13)  # float64 sums
 
 
@@ -276,7 +281,7 @@ def test_the_average_is_a_tenth_of_the_training_wide_and_copies_buffers() -> Non
     assert ((g + 1) ** 0.5 / ((g + 2) * (g + 3) ** 0.5)) == pytest.approx(0.1, abs=1e-3)
     module, mean = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     module.running_mean.fill_(3.0)
-    average({"m": module}, {"m": mean}, step=100)
+    average({"m": module}, {"m": mean}, weight=newest(100))
     assert torch.equal(mean.running_mean, module.running_mean)
 
 

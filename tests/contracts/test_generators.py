@@ -21,7 +21,7 @@ import torch
 from synthcohort import plugins, runs
 from synthcohort.cohort import Facts
 from synthcohort.errors import InputError
-from synthcohort.nets.generator import RESERVED, Generator, Streams, build
+from synthcohort.nets.generator import RESERVED, Draws, Generator, Streams, build
 from synthcohort.train._checkpoint import load_checkpoint, save_checkpoint
 from synthcohort.train._data import batch_positions
 from synthcohort.train._update import Updater, average, averaged_state
@@ -102,7 +102,11 @@ class Training:
     def steps(self, first, stop, total=30):
         for step in range(first, stop):
             self.step(step, total, self.update)
-            average(self.model.averaged(), self.averages, step=step + 1)
+            average(
+                self.model.averaged(),
+                self.averages,
+                weight=self.model.ema_weight(Clock(step, step * BATCH, total * BATCH), BATCH),
+            )
 
     def step(self, step, total, update):
         images, masks, labels = discs(*MODES[self.mode])
@@ -110,7 +114,7 @@ class Training:
         index = None if masks is None else torch.from_numpy(masks[chosen].astype(np.int64))
         shown = None if labels is None else torch.from_numpy(labels[chosen])
         batch = Batch(torch.from_numpy(images[chosen]), index, shown, torch.from_numpy(chosen))
-        rng = torch.Generator().manual_seed(runs.derive_seed(1, "step", step))
+        rng = Draws(runs.derive_seed(1, "step", step))
         clock = Clock(step, step * BATCH, total * BATCH)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             return self.model.step(batch, clock=clock, rng=rng, update=update)

@@ -97,22 +97,3 @@ def clip_parameters(network: nn.Module, bound: float) -> None:
     if bound:
         for parameter in network.parameters():
             parameter.clamp_(-bound, bound)
-
-
-def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, shares: Tensor) -> Tensor:
-    """Return the mean over images of (|gradient of the score| - 1)^2, between real and fake ones.
-
-    Two-sided, as in Gulrajani et al. 2017, eq. 3, without its weight. Not under autocast: the gradient of a gradient in
-    bfloat16 is noise.
-
-    Args:
-        score: (B, C, H, W) -> (B,), each of its own image alone.
-        real: (B, C, H, W); no gradient flows to it.
-        fake: (B, C, H, W); no gradient flows to it.
-        shares: (B, 1, 1, 1) in [0, 1], how much of each mixture is real.
-    """
-    with torch.autocast(real.device.type, enabled=False):
-        mixed = torch.lerp(fake.to(real.dtype), real, shares).requires_grad_()
-        (slope,) = torch.autograd.grad(score(mixed).sum(), mixed, create_graph=True)
-        norms: Tensor = slope.flatten(1).norm(dim=1)
-        return (norms - 1).square().mean()

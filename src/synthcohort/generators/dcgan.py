@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
-from ..nets.generator import Generator, Streams
+from ..nets.generator import Draws, Generator, Streams
 from ..types import Batch, Clock, Condition, Generated, Update
 from ._dcgan_networks import (
     CriticNorm,
@@ -27,7 +27,8 @@ from ._dcgan_networks import (
     generator_network,
     initialise,
 )
-from ._objective import Objective, adam, clip_parameters, generator_turn, gradient_penalty, rmsprop
+from ._objective import Objective, adam, clip_parameters, generator_turn, rmsprop
+from ._penalties import gradient_penalty
 
 NAMES = {"dcgan": "DCGAN", "hinge": "Hinge", "lsgan": "LSGAN", "wgan": "WGAN", "wgan_gp": "WGANGP"}
 
@@ -115,13 +116,13 @@ class DCGAN(Generator):
         """Return the generator network."""
         return {"generator": self.generator}
 
-    def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
+    def step(self, batch: Batch, *, clock: Clock, rng: Draws, update: Update) -> dict[str, float | Tensor]:
         """Make a critic step and, when it is the generator's turn, a generator step on the same fakes and labels.
 
         Sharing the fakes saves a pass through the generator; its gradient flows only where it will be used.
         """
         real, labels = self.joint(batch), self._told(batch.labels)
-        latent = torch.randn(len(real), self.latent, generator=rng).to(real.device)
+        latent = rng.normal(len(real), self.latent)
         turn = generator_turn(clock.step, self.chosen.critic_steps, self.chosen.critic_warmup)
         with torch.set_grad_enabled(turn):
             fake = self._fakes(latent, labels)
@@ -136,14 +137,14 @@ class DCGAN(Generator):
         return losses
 
     def _critic_step(
-        self, real: Tensor, fake: Tensor, labels: Tensor | None, rng: torch.Generator, update: Update
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, rng: Draws, update: Update
     ) -> dict[str, float | Tensor]:
         clip_parameters(self.critic, self.chosen.clip)
         # Two passes: batch statistics over both together would let a real image's score depend on the fakes.
         loss = self.chosen.critic(self._scores(real, labels), self._scores(fake, labels))
         parts: dict[str, float | Tensor] = {}
         if self.chosen.penalty:
-            shares = torch.rand((len(real), 1, 1, 1), generator=rng).to(real.device)
+            shares = rng.uniform(len(real), 1, 1, 1)
             penalty = gradient_penalty(lambda joint: self._scores(joint, labels), real, fake, shares)
             loss = loss + self.chosen.penalty * penalty
             parts["penalty"] = penalty.detach()

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadOption, InputError
+from ..nets.generator import Draws, Streams
 from ..nets.generator import Generator as Contract
-from ..nets.generator import Streams
 from ..nets.unet import GROUP_CHANNELS, TimeUNet
 from ..types import Array, Batch, Clock, Condition, Generated, Update
 from ._prior import GaussianPrior
@@ -117,16 +117,15 @@ class Generator(Contract):
         """Return the network."""
         return {"network": self.network}
 
-    def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
+    def step(self, batch: Batch, *, clock: Clock, rng: Draws, update: Update) -> dict[str, float | Tensor]:
         """Make one step on the velocity loss, weighted so that every time counts alike at the start."""
         data = self.joint(batch)
-        noise = torch.randn(data.shape, generator=rng).to(data)
-        logits = torch.randn(len(data), generator=rng) * self.time_spread + self.time_mean
-        time = torch.sigmoid(logits).to(data.device)
+        noise = rng.normal(*data.shape)
+        time = torch.sigmoid(rng.normal(len(data)) * self.time_spread + self.time_mean)
         told = None
         if self.conditional:
             assert batch.labels is not None, "a labelled cohort has labels"
-            told = _told(batch.labels, torch.rand(len(data), generator=rng).to(data.device) >= self.label_dropout)
+            told = _told(batch.labels, rng.uniform(len(data)) >= self.label_dropout)
         x_t = torch.lerp(noise, data, time[:, None, None, None])
         guess, spread = self.prior.posterior(x_t, time, told)
         loss = (self._residual(x_t, guess, time, told) - (data - guess) / spread).square().mean()

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, pad
 
 from ..errors import InputError
+from ..nets.generator import Draws, Streams
 from ..nets.generator import Generator as _Contract
-from ..nets.generator import Streams
 from ..types import Array, Batch, Clock, Condition, Generated, Update
 from ._pca import joint_rows, principal_components
 
@@ -80,7 +80,7 @@ class Generator(_Contract):
         """Return the decoder."""
         return {"decoder": self.decoder}
 
-    def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
+    def step(self, batch: Batch, *, clock: Clock, rng: Draws, update: Update) -> dict[str, float | Tensor]:
         """Make one least-squares step on image and mask channels."""
         loss = mse_loss(self.decoder(self.codes[batch.positions]).float(), self.joint(batch))
         update("decoder", loss, lr=self.learning_rate * (1 + math.cos(math.pi * clock.fraction)) / 2)

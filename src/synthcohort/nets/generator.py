@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,34 +13,13 @@ from .. import plugins
 from ..cohort import Facts
 from ..errors import BadOption, InputError
 from ..types import Array, Batch, Clock, Condition, Generated, Update
+from .draws import Draws, Streams
+
+__all__ = ["EMA_EXPONENT", "RESERVED", "Draws", "Fitted", "Generator", "Streams", "build"]
 
 RESERVED = ("shape", "labels", "mask_classes")
 """What the cohort decides; everything else in a generator's signature is an option."""
-
-
-class Streams:
-    """One random stream per sample, drawn on the CPU, so sample i is the same in any batch and on any device.
-
-    Args:
-        seeds: One seed per sample.
-        device: Where the drawn tensors go.
-    """
-
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self._device = device
-
-    def normal(self, *shape: int) -> Tensor:
-        """Return (B, *shape) standard normal float32."""
-        return torch.stack([torch.randn(shape, generator=g) for g in self._streams]).to(self._device)
-
-    def uniform(self, *shape: int) -> Tensor:
-        """Return (B, *shape) uniform float32 in [0, 1)."""
-        return torch.stack([torch.rand(shape, generator=g) for g in self._streams]).to(self._device)
-
-    def integers(self, high: int) -> Tensor:
-        """Return (B,) int64 in [0, high)."""
-        return torch.cat([torch.randint(high, (1,), generator=g) for g in self._streams]).to(self._device)
+EMA_EXPONENT = 6.94  # Karras et al. 2023 (EDM2), eq. 2 and appendix C: a profile 10 % as wide as the training is long.
 
 
 class Fitted(nn.Module):
@@ -67,10 +47,16 @@ class Generator(Fitted):
         shape: (C, H, W) of an image.
         labels: Finding names, empty for none.
         mask_classes: Class names by index, background first; empty for none. When given, masks are emitted with images.
+        given_masks: Whether images are painted over masks that the generator is given, in place of made with them.
+
+    Raises:
+        BadOption: Masks are to be given and the cohort has none.
     """
 
     REVISION: ClassVar[int] = 1
     """Raise it when the same options give another result."""
+    PAPER: ClassVar[str] = ""
+    """Where it comes from, in a line: authors, year and where to find it."""
     CONTROL: ClassVar[bool] = False
     """True for a control, whose output holds or resembles real images on purpose; `export` refuses it."""
     SPLIT: ClassVar[str] = "train"
@@ -82,9 +68,20 @@ class Generator(Fitted):
     emits: ClassVar[frozenset[str]] = frozenset()
     """What it decides itself beside image and mask: "labels" for a control that serves stored images with theirs."""
 
-    def __init__(self, *, shape: tuple[int, int, int], labels: Sequence[str], mask_classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        labels: Sequence[str],
+        mask_classes: Sequence[str],
+        given_masks: bool = False,
+    ) -> None:
         super().__init__()
         self.shape, self.labels, self.mask_classes = tuple(shape), tuple(labels), tuple(mask_classes)
+        self.mask_conditional = given_masks
+        if given_masks and not mask_classes:
+            rule = "A generator that paints images over masks needs a cohort with masks"
+            raise BadOption(rule, "this cohort has none", "Choose another generator, or prepare the masks too")
 
     @property
     def conditional(self) -> bool:
@@ -98,8 +95,8 @@ class Generator(Fitted):
 
     @property
     def channels(self) -> int:
-        """Return image channels plus one-hot mask channels."""
-        return self.shape[0] + len(self.mask_classes)
+        """Return image channels, plus one-hot mask channels where masks are made with the images."""
+        return self.shape[0] + (0 if self.mask_conditional else len(self.mask_classes))
 
     def fit(self, images: Array, masks: Array | None, labels: Array | None, *, seed: int) -> None:
         """Learn what is learnt in closed form, once, before the first step.
@@ -119,14 +116,28 @@ class Generator(Fitted):
         """Return the modules of which an exponential moving average is kept and used for sampling."""
         return {}
 
-    def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
-        """Make one training step through `update` and return the losses.
+    def ema_weight(self, clock: Clock, batch: int) -> float:
+        """Return how much the newest weights count in the average, 0 to 1, after the step that began at `clock`.
+
+        The default is a power-function profile: its width grows with the training (Karras et al. 2023).
 
         Args:
-            batch: The images.
+            clock: Where training stood before the step.
+            batch: Images in the step, those of all devices.
+        """
+        return 1 - math.pow(1 - 1 / (clock.step + 1), EMA_EXPONENT + 1)
+
+    def step(self, batch: Batch, *, clock: Clock, rng: Draws, update: Update) -> dict[str, float | Tensor]:
+        """Make one training step through `update` and return the losses.
+
+        Nothing may be random but through `rng`, and nothing may be computed over the images of a batch but through
+        `nets.parallel`: then several devices do what one would.
+
+        Args:
+            batch: The images, or this device's share of them.
             clock: Where training stands before this step.
-            rng: Random numbers of this step, on the CPU.
-            update: Backpropagates and steps one optimiser.
+            rng: Random numbers of this step.
+            update: Backpropagates, averages gradients over devices and steps one optimiser.
         """
         raise NotImplementedError(f"{type(self).__name__} is not trained in steps")
 
@@ -136,15 +147,18 @@ class Generator(Fitted):
 
     def joint(self, batch: Batch) -> Tensor:
         """Return image and one-hot mask channels as one (B, C + K, H, W) tensor, masks as -1 and +1."""
-        if not self.mask_classes or batch.masks is None:
+        if not self.mask_classes or self.mask_conditional or batch.masks is None:
             return batch.images
-        onehot = nn.functional.one_hot(batch.masks, len(self.mask_classes)).movedim(-1, 1)
-        return torch.cat([batch.images, onehot.to(batch.images.dtype) * 2 - 1], dim=1)
+        return torch.cat([batch.images, self.onehot(batch.masks).to(batch.images.dtype) * 2 - 1], dim=1)
+
+    def onehot(self, masks: Tensor) -> Tensor:
+        """Return masks (B, H, W) int64 as (B, K, H, W) float32 of 0 and 1."""
+        return nn.functional.one_hot(masks, len(self.mask_classes)).movedim(-1, 1).float()
 
     def separate(self, joint: Tensor) -> Generated:
-        """Return a (B, C + K, H, W) tensor as images clamped to [-1, 1] and masks by argmax."""
+        """Return a (B, channels, H, W) tensor as images clamped to [-1, 1] and masks, if they are in it, by argmax."""
         images = joint[:, : self.shape[0]].float().clamp(-1, 1)
-        masks = joint[:, self.shape[0] :].argmax(1) if self.mask_classes else None
+        masks = joint[:, self.shape[0] :].argmax(1) if joint.shape[1] > self.shape[0] else None
         return Generated(images, masks)
 
 

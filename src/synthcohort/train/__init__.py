@@ -19,7 +19,7 @@ from .. import plugins, runs
 from ..cohort import Cohort
 from ..devices import choose_device, choose_precision
 from ..errors import BadOption, writing
-from ..nets.generator import RESERVED, build
+from ..nets.generator import RESERVED, Draws, build
 from ..pictures import loss_curves, png_bytes
 from ..progress import Progress, say
 from ..runs import CHECKPOINT, LOG, WEIGHTS
@@ -115,12 +115,12 @@ def train(
             while seen < total:
                 clock = Clock(seen // batch, seen, total)
                 data = load_batch(source, positions, labels, seen, batch, seed, target)
-                rng = torch.Generator().manual_seed(runs.derive_seed(seed, "step", seen))
+                rng = Draws(runs.derive_seed(seed, "step", seen), target)
                 model.train()
                 with torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16"):
                     update.collect(model.step(data, clock=clock, rng=rng, update=update))
                 seen += batch
-                average(model.averaged(), averages, step=clock.step + 1)
+                average(model.averaged(), averages, weight=model.ema_weight(clock, batch))
                 progress.advance(batch, update.note)
 
                 # Report; every mean is finite or the run stops before anything is saved.

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import Diverged
 from ..nets.generator import Generator
-
-EMA_EXPONENT = 6.94  # Karras et al. 2023 (EDM2), eq. 2 and appendix C: a profile 10 % as wide as the training is long.
+from ..nets.parallel import average_gradients
 
 
 class Updater:
@@ -32,6 +31,7 @@ class Updater:
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self._device.type, enabled=False):
             loss.backward()
+            average_gradients([parameter for group in optimiser.param_groups for parameter in group["params"]])
             optimiser.step()
 
     def collect(self, losses: Mapping[str, float | Tensor]) -> None:
@@ -57,9 +57,8 @@ class Updater:
 
 
 @torch.no_grad()
-def average(modules: Mapping[str, nn.Module], averages: Mapping[str, nn.Module], *, step: int) -> None:
-    """Move each average towards its module: power-function profile, so its width grows with the training."""
-    weight = 1 - (1 - 1 / step) ** (EMA_EXPONENT + 1)
+def average(modules: Mapping[str, nn.Module], averages: Mapping[str, nn.Module], *, weight: float) -> None:
+    """Move each average towards its module by `weight`, 0 to 1; buffers are copied."""
     for name, module in modules.items():
         torch._foreach_lerp_(list(averages[name].parameters()), list(module.parameters()), weight)
         for mean, buffer in zip(averages[name].buffers(), module.buffers(), strict=True):
