@@ -16,6 +16,7 @@ import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     MPEG2MPML,
@@ -596,8 +597,8 @@ def test_changed_bytes_give_one_line_or_the_pixels_that_pydicom_reads(
         return  # pydicom leaves it to the viewer to turn those over
     try:
         want = pydicom_frames(path)
-    except (NotImplementedError, AttributeError):
-        return  # of a type or a transfer syntax that is not stated pydicom wants to know more than we need
+    except (NotImplementedError, AttributeError, BytesLengthException):
+        return  # of a type, a transfer syntax or a group's length that is amiss pydicom wants more than we need
     assert len(have) == len(want)
     for ours, theirs in zip(have, want, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-3)  # float32
