@@ -29,7 +29,7 @@ from machine import circumstances
 from PIL import Image
 
 from synthcohort.cohort import Cohort, Facts, writing_cohort
-from synthcohort.train._data import load_batch, training_positions
+from synthcohort.train._data import Batches, training_positions
 
 _RESULTS = Path(__file__).parent / "results" / "loading.jsonl"
 _PER_SHARD = 2500
@@ -90,8 +90,9 @@ def packed(folder: Path, batch: int) -> Iterator[torch.Tensor]:
     """Yield the batches that `train` shows a generator."""
     cohort = Cohort(folder / "cohort")
     positions = training_positions(cohort, "train")
+    batches = Batches(cohort, positions, None, batch=batch, seed=0, device=torch.device("cpu"))
     for seen in range(0, len(positions) - batch + 1, batch):
-        yield load_batch(cohort, positions, None, seen, batch, 0, torch.device("cpu")).images
+        yield batches.after(seen).images
 
 
 def png_folder(folder: Path, batch: int) -> Iterator[torch.Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from synthcohort.errors import BadOption, Mismatch
-from synthcohort.nets.generator import Generator, Streams
+from synthcohort.nets.generator import Draws, Generator, Streams
 from synthcohort.studies import _pipeline
 from synthcohort.studies._pipeline import as_markdown, table
 from synthcohort.studies.compare import study
@@ -35,7 +35,7 @@ class Grey(Generator):
     def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
         return {"level": torch.optim.SGD(self.parameters(), lr=0.1)}
 
-    def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
+    def step(self, batch: Batch, *, clock: Clock, rng: Draws, update: Update) -> dict[str, float | Tensor]:
         loss = (self.level - batch.images.mean()).square() * (float("inf") if self.sick else 1.0)
         update("level", loss)
         return {"level": loss.detach()}

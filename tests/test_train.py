@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from synthcohort import runs
 from synthcohort.cohort import Cohort
 from synthcohort.errors import BadOption, Diverged, Mismatch
-from synthcohort.nets.generator import EMA_EXPONENT, Generator, Streams
+from synthcohort.nets.generator import EMA_EXPONENT, Draws, Generator, Streams
 from synthcohort.runs import CHECKPOINT, LOG, WEIGHTS, RowLog
 from synthcohort.train import train
-from synthcohort.train._data import batch_positions, training_positions
+from synthcohort.train._data import Batches, batch_positions, training_positions
+from synthcohort.train._outcome import COLLAPSED, OUTCOME
 from synthcohort.train._update import average
 from synthcohort.types import Batch, Clock, Condition, Generated, Update, to_unit_range
 
@@ -54,12 +55,12 @@ class Recording(Generator):
     def averaged(self) -> Mapping[str, nn.Module]:
         return {"layer": self.layer}
 
-    def step(self, batch: Batch, *, clock: Clock, rng: torch.Generator, update: Update) -> dict[str, float | Tensor]:
+    def step(self, batch: Batch, *, clock: Clock, rng: Draws, update: Update) -> dict[str, float | Tensor]:
         self.seen.append(batch)
         self.autocast.add(torch.is_autocast_enabled("cpu"))
         if self.on_step:
             type(self).on_step(clock)
-        noise = torch.randn(len(batch.images), 1, generator=rng)
+        noise = rng.normal(len(batch.images), 1)
         loss = (self.layer(noise).float() - batch.images.mean()).square().mean()
         if self.poisoned_from is not None and clock.images_seen >= self.poisoned_from:
             loss = loss * float("nan")
@@ -215,6 +216,10 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     assert not (out / WEIGHTS).exists()
     assert all(np.isfinite(row["distance"]) for row in RowLog(out / LOG).rows())
+    failure = json.loads((out / OUTCOME).read_text())  # a failure is a result
+    assert failure["ended"] == "diverged"
+    assert failure["images_trained"] == 44
+    assert "distance loss is nan" in failure["reason"]
 
     # The cause removed, the same command goes on to what an untroubled run ends in.
     monkeypatch.setattr(Recording, "poisoned_from", None)
@@ -310,6 +315,47 @@ def test_the_weights_are_the_average_and_the_facts_name_no_patient(discs: Path, 
     assert "secret" not in json.dumps([config, facts])
 
 
+def test_pixels_on_the_device_make_the_same_batches_bit_for_bit(discs: Path) -> None:
+    cohort = Cohort(discs)
+    positions, cpu = training_positions(cohort, "train"), torch.device("cpu")
+    given = {"batch": 7, "seed": 3, "device": cpu}
+    gathered, resident = (Batches(cohort, positions, None, resident=there, **given) for there in (False, True))
+    for seen in (0, 7, 28):
+        one, other = gathered.after(seen), resident.after(seen)
+        for field in ("images", "masks", "positions"):
+            assert torch.equal(getattr(one, field), getattr(other, field)), field
+        for images in (one.images, other.images):
+            assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+# How it ended.
+
+
+class Level(Recording):
+    """Emits what it is told to, at the level that was learnt last."""
+
+    spread: ClassVar[float] = 1.0
+
+    def sample(self, condition: Condition, rng: Streams) -> Generated:
+        images = (self.spread * rng.normal(*self.shape)).clamp(-1, 1)
+        return Generated(images, torch.zeros(images[:, 0].shape, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(("spread", "collapsed"), [(1.0, False), (0.01, True)])
+def test_samples_that_hardly_differ_are_recorded_as_a_collapse(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    spread: float, collapsed: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Level, "spread", spread)
+    out = record(discs, tmp_path / "run", generator="test_train:Level")
+    outcome = json.loads((out / OUTCOME).read_text())
+    assert (outcome["ended"], outcome["images_trained"], outcome["images_kept"]) == ("finished", 80, 80)
+    assert outcome["collapsed"] is collapsed
+    assert (outcome["spread"] < COLLAPSED) is collapsed
+    assert ("collapsed" in capsys.readouterr().err) is collapsed
+    assert runs.load_tensors(out / WEIGHTS)[2]["outcome"] == outcome
+
+
 # What is decided at the start.
 
 
@@ -378,7 +424,7 @@ def test_a_control_leaves_no_pictures_of_what_it_makes(
 ) -> None:
     monkeypatch.setattr(Recording, "CONTROL", True)
     out = record(discs, tmp_path / "run")
-    assert sorted(contents(out)) == [LOG, "losses.svg", "run.json", WEIGHTS]
+    assert sorted(contents(out)) == [LOG, "losses.svg", "outcome.json", "run.json", WEIGHTS]
     assert not [path for path in (out / "events").iterdir() if b"PNG" in path.read_bytes()]
     assert scalars(out, "distance")
 

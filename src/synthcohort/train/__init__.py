@@ -6,28 +6,30 @@ by the same command and ends in bitwise the same weights (same CPU, thread count
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from .. import plugins, runs
 from ..cohort import Cohort
-from ..devices import choose_device, choose_precision
+from ..devices import choose_precision
 from ..errors import BadOption, writing
 from ..nets.generator import RESERVED, Draws, build
-from ..pictures import loss_curves, png_bytes
 from ..progress import Progress, say
 from ..runs import CHECKPOINT, LOG, WEIGHTS
 from ..types import Clock
 from ._checkpoint import load_checkpoint, save_checkpoint
-from ._data import all_pixels, facts_for_samples, load_batch, training_labels, training_positions
-from ._update import Updater, average, averaged_state, check_finite
-from ._watch import EventWriter, sample_sheet
+from ._convergence import BEST, Convergence, make_rule
+from ._data import Batches, all_pixels, training_labels, training_positions
+from ._outcome import OUTCOME, publish, recording_failure
+from ._together import agreed, joined, leads, run_folder, share_weights
+from ._update import Updater, average
+from ._watch import Reports
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 REPORTS_PER_RUN, GRIDS_PER_RUN = 100, 8
@@ -44,21 +46,26 @@ def train(
     precision: str = "auto",
     device: str = "auto",
     options: Mapping[str, Any] | Iterable[str] = (),
+    stop: Mapping[str, Any] | Iterable[str] = (),
+    weights: Mapping[str, Path] | None = None,
 ) -> Path:
     """Train a generator on a cohort's training split and return the run folder.
 
-    The same call again resumes an interrupted run and returns at once from a finished one.
+    The same call again resumes an interrupted run and returns at once from a finished one. Under `torchrun` the batch
+    is shared out over its processes, with the same result but for rounding.
 
     Args:
         cohort: Folder of the cohort.
         generator: Name of the generator, or "package.module:Class".
         out: The run folder.
         images_seen: Training images to see, repeats counted; rounded up to whole batches.
-        batch: Images per step.
+        batch: Images per step, over all processes.
         seed: Run seed; everything random derives from it.
         precision: "fp32", "bf16" (autocast over fp32 weights) or "auto": bf16 where the hardware has it.
         device: "cpu", "cuda" or "auto".
         options: The generator's options, as a mapping or "key=value" texts.
+        stop: Options of a convergence stop: see `train._convergence.Rule`; none for no such stop.
+        weights: Extractor -> file of its weights, for the convergence stop.
 
     Raises:
         InputError: The cohort, an option or the output is wrong.
@@ -70,80 +77,97 @@ def train(
         raise BadOption("images_seen and batch are at least 1", f"{images_seen} and {batch}", "Give positive numbers")
     plugin = plugins.find("generators", generator)
     resolved = plugins.resolve(plugin, options, reserved=RESERVED)
-    target, precision = choose_device(device), choose_precision(precision, choose_device(device))
+    rule = make_rule(**plugins.resolve(make_rule, stop)) if stop else None
     total = -(-images_seen // batch) * batch if plugin.ITERATIVE else 0
-    config = {
-        "kind": "train",
-        "generator": generator,
-        "revision": plugin.REVISION,
-        "options": resolved,
-        "cohort": source.identity,
-        "images_seen": total,
-        "batch": batch,
-        "seed": seed,
-        "precision": precision,
-    }
     positions = training_positions(source, plugin.SPLIT)
     model = build(generator, source.facts, resolved, seed=runs.derive_seed(seed, "weights"))
 
-    with writing(out), runs.holding(runs.open_run(out, config)):
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(joined(device, batch))
+        precision = choose_precision(precision, target)
+        config: dict[str, Any] = {
+            "kind": "train",
+            "generator": generator,
+            "revision": plugin.REVISION,
+            "options": resolved,
+            "cohort": source.identity,
+            "images_seen": total,
+            "batch": batch,
+            "seed": seed,
+            "precision": precision,
+        }
+        convergence = None
+        if rule and total:
+            file = (weights or {}).get(rule.extractor)
+            convergence = Convergence(rule, out, source, seed=seed, precision=precision, weights=file)
+            config["stop"] = convergence.manifest()
+        stack.enter_context(writing(out))
+        stack.enter_context(run_folder(out, config))
+
         # Take up the run folder.
-        if (out / WEIGHTS).exists():
-            if (out / CHECKPOINT).exists():  # of a run that was killed between the last two lines
-                (out / CHECKPOINT).unlink()
-            say(f"{out.name} is finished already")
+        if agreed((out / WEIGHTS).exists()):
+            if leads():
+                for name in (CHECKPOINT, BEST):  # of a run that was killed between the last lines
+                    (out / name).unlink(missing_ok=True)
+                say(f"{out.name} is finished already")
             return out
-        labels = training_labels(source, positions)
+        labels = training_labels(source, positions, quiet=not leads())
         model.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimisers = dict(model.optimisers())
         averages = {name: copy.deepcopy(module).eval() for name, module in model.averaged().items()}
         log, seen = runs.RowLog(out / LOG), 0
-        if (out / CHECKPOINT).exists():
+        if agreed((out / CHECKPOINT).exists()):
             seen = load_checkpoint(out / CHECKPOINT, config, model, averages, optimisers)
         else:
             model.fit(*all_pixels(source, positions), labels, seed=runs.derive_seed(seed, "fit"))
             model.to(target)
-        log.rewind("images_seen", seen)
-        resumed = seen
+            share_weights(model)
+        converged = False
+        if leads():
+            (out / OUTCOME).unlink(missing_ok=True)
+            log.rewind("images_seen", seen)
+            if convergence:
+                convergence.rewind(seen)
+                converged = convergence.converged()
+        converged = agreed(converged)
 
         # Train.
         update = Updater(optimisers, target, precision)
+        batches = Batches(source, positions, labels, batch=batch, seed=seed, device=target)
         report_every = batch * max(1, total // batch // REPORTS_PER_RUN)
         grid_every = report_every * (REPORTS_PER_RUN // GRIDS_PER_RUN)
-        started, saved = time.monotonic(), time.monotonic()
-        with Progress(f"Training {generator}", total, done=seen) as progress, EventWriter(out, seen, total) as events:
-            while seen < total:
-                clock = Clock(seen // batch, seen, total)
-                data = load_batch(source, positions, labels, seen, batch, seed, target)
-                rng = Draws(runs.derive_seed(seed, "step", seen), target)
-                model.train()
-                with torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16"):
-                    update.collect(model.step(data, clock=clock, rng=rng, update=update))
-                seen += batch
-                average(model.averaged(), averages, weight=model.ema_weight(clock, batch))
+        saved = time.monotonic()
+        reports = progress = None
+        if leads():
+            reports = stack.enter_context(Reports(out, log, config, labels, pictures=not plugin.CONTROL, seen=seen))
+            progress = stack.enter_context(Progress(f"Training {generator}", total, done=seen))
+        while seen < total and not converged:
+            clock = Clock(seen // batch, seen, total)
+            rng = Draws(runs.derive_seed(seed, "step", seen), target)
+            model.train()
+            with torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16"):
+                update.collect(model.step(batches.after(seen), clock=clock, rng=rng, update=update))
+            seen += batch
+            average(model.averaged(), averages, weight=model.ema_weight(clock, batch))
+            if progress:
                 progress.advance(batch, update.note)
 
-                # Report; every mean is finite or the run stops before anything is saved.
-                if seen % report_every and seen < total:
-                    continue
+            # Report; every mean is finite or the run stops before anything is saved.
+            if seen % report_every and seen < total:
+                continue
+            looked = bool(convergence and convergence.due(seen, seen - report_every))
+            with recording_failure(out, seen):
                 losses = update.means()
-                rate = round((seen - resumed) / (time.monotonic() - started), 1)
-                log.append([{"images_seen": seen, **losses}])
-                events.add_scalars({**losses, "images_per_second": rate}, seen)
-                if seen % grid_every == 0 or seen >= total:
-                    runs.write_atomic(out / "losses.svg", loss_curves(log.rows()))
-                    if not plugin.CONTROL:  # what a control makes is real images, or nearly
-                        sheet = sample_sheet(model, averages, labels, seed, precision)
-                        runs.write_atomic(out / f"samples-{seen:09d}.png", png_bytes(sheet))
-                        events.add_image(np.asarray(sheet), seen)
-                if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS and seen < total:
-                    save_checkpoint(out / CHECKPOINT, config, seen, model, averages, optimisers)
-                    saved = time.monotonic()
+                if reports:
+                    reports.write(seen, losses)
+                    if seen % grid_every == 0 or seen >= total:
+                        reports.show(seen, model, averages)
+                if convergence and looked:
+                    converged = agreed(leads() and convergence.look(seen, model, averages))
+            if leads() and seen < total and (looked or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS):
+                save_checkpoint(out / CHECKPOINT, config, seen, model, averages, optimisers)
+                saved = time.monotonic()
 
-        # Publish: the averaged weights are what samples are drawn from.
-        facts = {"facts": facts_for_samples(source, positions), "memory_format": "channels_last"}
-        state = averaged_state(model, averages)
-        check_finite(state)
-        runs.save_tensors(out / WEIGHTS, state, config, **facts)
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        if leads():
+            publish(out, model, averages, config, source, positions, labels, seen=seen, convergence=convergence)
     return out

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import Diverged
 from ..nets.generator import Generator
-from ..nets.parallel import average_gradients
+from ..nets.parallel import average_gradients, mean
 
 
 class Updater:
@@ -42,12 +42,12 @@ class Updater:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """Return the mean losses since the last call.
+        """Return the mean losses since the last call, over all devices.
 
         Raises:
             Diverged: One is not finite. A weight that is not finite makes the next loss so.
         """
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        means = {name: float(mean(total)) / self._counts[name] for name, total in self._sums.items()}
         bad = [name for name, value in means.items() if not np.isfinite(value)]
         if bad:
             raise Diverged(f"Training diverged: the {bad[0]} loss is {means[bad[0]]}. Lower the learning rate")
@@ -61,8 +61,8 @@ def average(modules: Mapping[str, nn.Module], averages: Mapping[str, nn.Module],
     """Move each average towards its module by `weight`, 0 to 1; buffers are copied."""
     for name, module in modules.items():
         torch._foreach_lerp_(list(averages[name].parameters()), list(module.parameters()), weight)
-        for mean, buffer in zip(averages[name].buffers(), module.buffers(), strict=True):
-            mean.copy_(buffer)
+        for kept, buffer in zip(averages[name].buffers(), module.buffers(), strict=True):
+            kept.copy_(buffer)
 
 
 def averaged_state(model: Generator, averages: Mapping[str, nn.Module]) -> dict[str, Tensor]:

@@ -2,42 +2,70 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from .. import runs
-from ..nets.generator import Generator, Streams
-from ..pictures import contact_sheet
-from ..types import Array, Condition, from_unit_range
-from ._update import averaged_state
+from ..nets.generator import Generator
+from ..pictures import contact_sheet, loss_curves, png_bytes
+from ..types import Array, from_unit_range
+from ._samples import averaged_model, draw
 
 GRID_SAMPLES = 16
 
 
-def sample_sheet(
-    model: Generator, averages: Mapping[str, nn.Module], labels: Array | None, seed: int, precision: str
-) -> Any:
-    """Return a picture of samples of the averaged generator; the same latents and training labels every time."""
-    shown = copy.deepcopy(model).eval()
-    shown.load_state_dict(averaged_state(model, averages))
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    streams = Streams([runs.derive_seed(seed, "grid", i) for i in range(GRID_SAMPLES)], device)
-    asked = None
-    if model.conditional and labels is not None:
-        rng = np.random.default_rng(runs.derive_seed(seed, "grid labels"))
-        asked = torch.from_numpy(labels[rng.integers(len(labels), size=GRID_SAMPLES)]).to(device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        made = shown.sample(Condition(GRID_SAMPLES, labels=asked), streams)
-    images = from_unit_range(made.images.float().cpu().numpy(), (0.0, 255.0), "uint8")
-    masks = None if made.masks is None else made.masks.cpu().numpy().astype(np.uint8)
-    return contact_sheet(images, masks, columns=8)
+class Reports:
+    """What is written while a run goes on: a row of losses, curves, events, now and then a picture of samples.
+
+    Args:
+        out: The run folder.
+        log: Its log.
+        config: The run's config.
+        labels: (N, L) labels of the training images, or None.
+        pictures: Whether samples are shown; not those of a control, which are real images, or nearly.
+        seen: Images seen when training goes on.
+    """
+
+    def __init__(
+        self, out: Path, log: runs.RowLog, config: runs.Config, labels: Array | None, *, pictures: bool, seen: int
+    ) -> None:
+        self._out, self._log, self._config, self._pictures = out, log, config, pictures
+        self._total, self._resumed, self._started = config["images_seen"], seen, time.monotonic()
+        self._events = EventWriter(out, seen, self._total)
+        rng = np.random.default_rng(runs.derive_seed(config["seed"], "grid labels"))
+        self._labels = None if labels is None else labels[rng.integers(len(labels), size=GRID_SAMPLES)]
+
+    def __enter__(self) -> Reports:
+        """Return the reports."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the event files."""
+        self._events.close()
+
+    def write(self, seen: int, losses: Mapping[str, float]) -> None:
+        """Write the mean losses since the last report."""
+        rate = round((seen - self._resumed) / (time.monotonic() - self._started), 1)
+        self._log.append([{"images_seen": seen, **losses}])
+        self._events.add_scalars({**losses, "images_per_second": rate}, seen)
+
+    def show(self, seen: int, model: Generator, averages: Mapping[str, nn.Module]) -> None:
+        """Write the curves and a picture of samples of the averaged weights."""
+        runs.write_atomic(self._out / "losses.svg", loss_curves(self._log.rows()))
+        if self._pictures:
+            sheet = self._sheet(averaged_model(model, averages))
+            runs.write_atomic(self._out / f"samples-{seen:09d}.png", png_bytes(sheet))
+            self._events.add_image(np.asarray(sheet), seen)
+
+    def _sheet(self, shown: Generator) -> Any:
+        seed, precision = self._config["seed"], self._config["precision"]
+        made, masks = draw(shown, GRID_SAMPLES, self._labels, seed=seed, purpose="grid", precision=precision)
+        return contact_sheet(from_unit_range(made, (0.0, 255.0), "uint8"), masks, columns=8)
 
 
 class EventWriter:
@@ -62,11 +90,7 @@ class EventWriter:
         if seen:  # what a killed run wrote after its checkpoint is dropped, from the step given here on
             self._add(seen + 1, session_log=SessionLog(status=SessionLog.START))
 
-    def __enter__(self) -> EventWriter:
-        """Return the writer."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """Flush and close."""
         if self._records:
             self._records.close()
