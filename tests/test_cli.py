@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import synthcohort
-from synthcohort import cli, errors
+from synthcohort import cli, errors, plugins
+from synthcohort.catalogue import MEASURED
 from synthcohort.cohort import Cohort, Facts, writing_cohort
 from synthcohort.phantoms.acdc import Phantom
 
@@ -100,6 +101,8 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
         (["train", "c", "--generator", "flow", "--out", "r", "--batch", "many"], "'--batch'"),
         (["train", "c", "--generator", "flow", "--out", "r", "--batch", "0"], "'--batch'"),
         (["train", "c", "--generator", "flow", "--out", "r", "--images-seen", "lots"], "Write 200k"),
+        (["train", "c", "--generator", "flow", "--out", "r", "--stop", "every"], "KEY=VALUE"),
+        (["train", "c", "--generator", "flow", "--out", "r", "--stop", "every=2.5"], "--stop takes a number"),
         (["prepare", "acdc", "x", "--out", "c", "--shares", "a,b"], "--shares takes numbers"),
         (["evaluate", "a", "b", "--out", "e", "--weights", "x.npz"], "name=file"),
         (["study", "compre"], "Did you mean 'compare'?"),
@@ -303,6 +306,32 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "multipliers = 1,2,2\n" in text
     assert cli.main(["list", "sources", "chexpert"]) == 0
     assert "uncertain = ones (one of ones, zeros, ignore)" in capsys.readouterr().out
+
+
+def test_list_generators_says_what_each_is_how_large_and_how_fast(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "generators"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    header, *table = lines[: lines.index("")]
+    assert header.split()[:3] == ["name", "told", "parameters"]
+    assert [line.split()[0] for line in table] == plugins.names("generators")
+    wgan_gp = next(line for line in table if line.startswith("wgan_gp "))
+    assert "labels" in wgan_gp
+    assert "Gulrajani" in wgan_gp
+    assert "Measured on" in lines[-1]
+    assert cli.main(["list", "generators", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    facts = found["generators"]["memoriser"]
+    assert facts["control"]
+    # 512 codes to 1024 hidden units to 5 channels of 32 x 32, with biases.
+    assert facts["parameters"] == 512 * 1024 + 1024 + 1024 * 5120 + 5120
+    assert all(facts["paper"] for facts in found["generators"].values())
+
+
+@pytest.mark.parametrize("name", plugins.names("generators"))
+def test_every_generator_has_been_measured(name: str) -> None:
+    measured = json.loads(MEASURED.read_text(encoding="utf-8"))["generators"][name]
+    assert measured["images_drawn_per_second"] > 0
+    assert (measured["images_trained_per_second"] is None) is not plugins.find("generators", name).ITERATIVE
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

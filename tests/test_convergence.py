@@ -17,9 +17,8 @@ from synthcohort.errors import BadOption, UnknownName
 from synthcohort.extractors.texture import Extractor
 from synthcohort.metrics.frechet import frechet_distance
 from synthcohort.nets.generator import Streams
-from synthcohort.runs import WEIGHTS, RowLog
+from synthcohort.runs import OUTCOME, WEIGHTS, RowLog
 from synthcohort.train._convergence import BEST, CONVERGENCE
-from synthcohort.train._outcome import OUTCOME
 from synthcohort.types import Condition, Generated, from_unit_range
 from test_train import Recording, contents, record
 

@@ -25,7 +25,7 @@ ROWS = (
     ("cohort", "weights"),
     ("nets", "source", "dicom", "format"),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),
-    ("prepare", "train", "describe", "export", "privacy", "lineage"),
+    ("prepare", "train", "describe", "export", "privacy", "lineage", "catalogue"),
     ("sample",),
     ("evaluate",),
     ("report", "doctor"),

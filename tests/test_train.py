@@ -21,10 +21,10 @@ from synthcohort import runs
 from synthcohort.cohort import Cohort
 from synthcohort.errors import BadOption, Diverged, Mismatch
 from synthcohort.nets.generator import EMA_EXPONENT, Draws, Generator, Streams
-from synthcohort.runs import CHECKPOINT, LOG, WEIGHTS, RowLog
+from synthcohort.runs import CHECKPOINT, LOG, OUTCOME, WEIGHTS, RowLog
 from synthcohort.train import train
 from synthcohort.train._data import Batches, batch_positions, training_positions
-from synthcohort.train._outcome import COLLAPSED, OUTCOME
+from synthcohort.train._outcome import COLLAPSED
 from synthcohort.train._update import average
 from synthcohort.types import Batch, Clock, Condition, Generated, Update, to_unit_range
 

@@ -16,6 +16,15 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives th
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable. A list: KEY=1,2.")
 ]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop",
+        metavar="KEY=VALUE",
+        help="Stop when samples come no nearer to validation images and keep the best: every=20k, patience=40k,"
+        " start=100k (images seen), against=val or train, n=10k, extractor=texture; repeatable.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Weights = Annotated[
     list[str] | None,
@@ -48,6 +57,18 @@ def count(text: str, option: str) -> int:
     except (ValueError, OverflowError) as error:
         raise BadOption(f"{option} takes a number of images", f"'{text}'", "Write 200k, 1M or 250000") from error
     return int(value)
+
+
+def counted(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Return "key=value" texts as a mapping, with 20k and 1M as whole numbers.
+
+    Raises:
+        BadOption: A text is no such pair.
+    """
+    pairs = {key: value for key, _, value in (text.partition("=") for text in texts)}
+    if bad := [text for text in texts if "=" not in text]:
+        raise BadOption(f"{option} takes KEY=VALUE", f"'{bad[0]}'", f"Write {option} every=20k")
+    return {key: str(count(value, option)) if value[:1].isdigit() else value for key, value in pairs.items()}
 
 
 def names(text: str) -> list[str] | None:

@@ -28,8 +28,10 @@ from ._arguments import (
     Precision,
     Seed,
     Settings,
+    Stop,
     Weights,
     count,
+    counted,
     files,
     names,
 )
@@ -86,9 +88,15 @@ def train(
     precision: Precision = "auto",
     device: Device = "auto",
     settings: Settings = None,
+    stop: Stop = None,
+    weights: Weights = None,
 ) -> None:
-    """Train a generator; run it again to go on where it stopped."""
-    seen = count(images_seen, "--images-seen")
+    """Train a generator; run it again to go on where it stopped.
+
+    On several devices: torchrun --nproc-per-node N -m synthcohort train ...
+    """
+    seen, rule = count(images_seen, "--images-seen"), counted(stop or (), "--stop")
+    found = files(weights or (), "--weights")
     from .train import train
 
     typer.echo(
@@ -102,6 +110,8 @@ def train(
             precision=precision,
             device=device,
             options=settings or (),
+            stop=rule,
+            weights=found,
         )
     )
 
@@ -182,12 +192,17 @@ def list_(
     name: Annotated[str, typer.Argument(help="Show this plugin's options.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List what other commands can name, or a plugin's options."""
+    """List what other commands can name, or a plugin's options; `list generators` says how large and fast each is."""
     if kind and kind not in plugins.KINDS:
         raise UnknownName("A kind must be known", f"'{kind}'", f"Choose from {', '.join(plugins.KINDS)}")
     if name:
         content: Any = {option.name: option.default for option in plugins.options(plugins.find(kind, name)).values()}
         text = "\n".join(plugins.described(kind, name)) or f"{name} has no options"
+    elif kind == "generators":
+        from .catalogue import as_text, catalogue
+
+        content = catalogue()
+        text = as_text(content)
     else:
         content = {each: plugins.names(each) for each in ([kind] if kind else plugins.KINDS)}
         text = "\n".join(f"{each:<12}{' '.join(found)}" for each, found in content.items() if found)

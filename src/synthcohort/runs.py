@@ -35,6 +35,7 @@ Config = Mapping[str, Any]
 _KEY_BYTES = 32
 _SYNC_THREADS = 16
 CHECKPOINT, WEIGHTS, LOG = "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
+OUTCOME = "outcome.json"
 
 
 def canonical_json(value: Any) -> str:

@@ -6,6 +6,8 @@ of samples asked for changes sample i.
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from .devices import choose_device
 from .errors import BadOption, Diverged, Mismatch
 from .nets.generator import RESERVED, Generator, Streams, build
 from .progress import Progress, say
-from .runs import LOG, WEIGHTS
+from .runs import LOG, OUTCOME, WEIGHTS
 from .types import SPLITS, Array, Condition, from_unit_range
 
 CHUNK_PIXELS = 1 << 18
@@ -76,7 +78,8 @@ def sample(
     if finished := existing(out, config):
         say(f"{out.name} is finished already")
         return finished
-    facts = _facts(trained["facts"], content["config"], model, {**config, "fingerprint": runs.fingerprint(config)})
+    known = {**trained["facts"], "outcome": trained.get("outcome")}
+    facts = _facts(known, content["config"], model, {**config, "fingerprint": runs.fingerprint(config)})
     draw = _Draw(model, asked, seed, resolved, target, bf16=content["config"]["precision"] == "bf16")
     with (
         writing_cohort(out, facts, config, key=None) as writer,
@@ -107,6 +110,7 @@ def load_generator(run: Path, device: torch.device) -> tuple[Generator, dict[str
     """
     content = runs.read_run(run)
     if not (run / WEIGHTS).exists():
+        _check_no_failure(run)
         raise Mismatch(
             "Only a finished run can be sampled", run.name, "Run the same `train` command again to finish it"
         )
@@ -129,6 +133,15 @@ def load_generator(run: Path, device: torch.device) -> tuple[Generator, dict[str
         raise Mismatch("Weights and facts fit the network of their run", run.name, "Train it again") from error
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), stored
+
+
+def _check_no_failure(run: Path) -> None:
+    """Raise Mismatch when the run is known to have diverged."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        ended = json.loads((run / OUTCOME).read_text(encoding="utf-8"))
+        if ended["ended"] == "diverged":
+            found = f"{run.name} diverged after {int(ended['images_trained'])} images"
+            raise Mismatch("Only a finished run can be sampled", found, "Train again, with a lower learning rate")
 
 
 def _tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +208,8 @@ def _facts(trained: Mapping[str, Any], config: Mapping[str, Any], model: Generat
     labels = model.labels if model.labelled else ()
     kept = {**_tuples(trained), "name": name, "source": f"generator {config['generator']}", "labels": labels}
     made_by = {**config, "fingerprint": runs.fingerprint(config), "trained_on": trained["training_counts"]}
+    if ended := trained.get("outcome"):
+        made_by["outcome"] = ended
     return Facts(
         **kept,
         provenance="control" if model.CONTROL else "synthetic",

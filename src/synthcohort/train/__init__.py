@@ -21,12 +21,12 @@ from ..devices import choose_precision
 from ..errors import BadOption, writing
 from ..nets.generator import RESERVED, Draws, build
 from ..progress import Progress, say
-from ..runs import CHECKPOINT, LOG, WEIGHTS
+from ..runs import CHECKPOINT, LOG, OUTCOME, WEIGHTS
 from ..types import Clock
 from ._checkpoint import load_checkpoint, save_checkpoint
 from ._convergence import BEST, Convergence, make_rule
 from ._data import Batches, all_pixels, training_labels, training_positions
-from ._outcome import OUTCOME, publish, recording_failure
+from ._outcome import publish, recording_failure
 from ._together import agreed, joined, leads, run_folder, share_weights
 from ._update import Updater, average
 from ._watch import Reports

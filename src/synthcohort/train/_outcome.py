@@ -16,7 +16,7 @@ from ..cohort import Cohort
 from ..errors import Diverged
 from ..nets.generator import Generator
 from ..progress import say
-from ..runs import CHECKPOINT, WEIGHTS
+from ..runs import CHECKPOINT, OUTCOME, WEIGHTS
 from ..types import Array, to_unit_range
 from ._convergence import BEST, Convergence
 from ._data import facts_for_samples
@@ -24,7 +24,6 @@ from ._samples import averaged_model, draw
 from ._together import leads
 from ._update import check_finite
 
-OUTCOME = "outcome.json"
 SAMPLES, REALS = 128, 1024
 COLLAPSED = 0.3
 """Samples that differ among themselves by less than this share of what real images do: the same image, nearly."""
