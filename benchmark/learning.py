@@ -5,8 +5,8 @@
 
 One line a run goes to results/learning.jsonl as soon as it is finished, failures included; what is there already is not
 run again, so the table may be built over as many starts as it needs. `--share 1/2` takes every second run, for two
-processes side by side. With `--seconds` each generator sees as many images as it is measured to see in that time; with
-`--images` all see the same. `--untrained` scores generators after a single step, what each has to beat. `--show` prints
+processes side by side. With `--seconds` each generator sees as many images as it is measured to see in that much processor time
+(wall time on a GPU), without what a run costs before and after its steps; with `--images` all see the same. `--untrained` scores generators after a single step, what each has to beat. `--show` prints
 the table of all lines.
 """
 
@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from machine import circumstances
 from steps import Steps
 
@@ -46,7 +48,8 @@ PHANTOMS: dict[str, dict[str, list[str]]] = {
         ],
     },
 }  # fmt: skip
-BATCH, SAMPLES, SPEED_IMAGES = 64, 4000, 6400
+BATCH, SAMPLES, SPEED_IMAGES = 16, 4000, (1600, 4800)
+"""Small batches: at equal seconds they leave more steps, of which trainings of minutes have few."""
 LEFT_OUT = ("precision", "recall", "density", "dice_slice", "nearest_similarity_median")
 OPTIONS: dict[str, list[str]] = {"wgan": ["critic_warmup=0"]}
 """Of trainings of minutes; everything else is the generator's default."""
@@ -136,8 +139,9 @@ def _measured(given: argparse.Namespace, cohort: Cohort, generator: str, seed: i
     common = {"batch": BATCH, "seed": seed, "device": given.device, "options": OPTIONS.get(generator, [])}
     images = _images(given, cohort, generator, common)
     try:
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         run = train(cohort.path, generator=generator, out=out / "run", images_seen=images, **common)
+        row["train_processor_seconds"] = round(time.process_time() - worked, 1)
         row["train_seconds"], start = round(time.perf_counter() - start, 1), time.perf_counter()
         made = sample(run, out=out / "samples", n=SAMPLES, seed=seed, device=given.device)
         row["sample_seconds"] = round(time.perf_counter() - start, 1)
@@ -159,14 +163,21 @@ def _images(given: argparse.Namespace, cohort: Cohort, generator: str, common: d
     file = given.work / given.phantom / "speeds.json"
     speeds = json.loads(file.read_text()) if file.exists() else {}
     if generator not in speeds:
-        start = time.perf_counter()
-        train(
-            cohort.path, generator=generator, out=file.parent / f"{generator}-speed", images_seen=SPEED_IMAGES, **common
-        )
-        speeds[generator] = SPEED_IMAGES / (time.perf_counter() - start)
+        speeds[generator] = _speed(file.parent, cohort, generator, common)
         known = json.loads(file.read_text()) if file.exists() else {}
         file.write_text(json.dumps({**known, **speeds}))
     return max(BATCH, int(speeds[generator] * given.seconds) // BATCH * BATCH)
+
+
+def _speed(work: Path, cohort: Cohort, generator: str, common: dict[str, Any]) -> float:
+    """Return training images a second, from two short runs: what both do once cancels out."""
+    clock, taken = (time.perf_counter if torch.cuda.is_available() else time.process_time), []
+    for images in SPEED_IMAGES:
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            start = clock()
+            train(cohort.path, generator=generator, out=Path(folder) / "run", images_seen=images, **common)
+            taken.append(clock() - start)
+    return (SPEED_IMAGES[1] - SPEED_IMAGES[0]) / (taken[1] - taken[0])
 
 
 def _scores(given: argparse.Namespace, cohort: Cohort, made: Cohort, out: Path, seed: int) -> dict[str, Any]:

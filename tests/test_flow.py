@@ -13,8 +13,9 @@ import torch
 from synthcohort.cohort import Facts
 from synthcohort.errors import BadOption, InputError
 from synthcohort.generators import _prior
+from synthcohort.generators._denoiser import Known, schedule
 from synthcohort.generators._prior import GaussianPrior
-from synthcohort.generators.flow import Generator, schedule
+from synthcohort.generators.flow import Generator
 from synthcohort.nets.generator import Streams, build
 from synthcohort.types import Array, Condition
 
@@ -62,18 +63,43 @@ def prior(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ga
     return fitted
 
 
-def test_the_prior_has_the_mean_and_the_variance_of_the_data(prior: GaussianPrior) -> None:
+def test_the_prior_has_the_directions_of_the_data_and_the_spread_of_data_left_out(prior: GaussianPrior) -> None:
     data = waves(40, 2, 8).reshape(40, -1).astype(np.float64)
-    mean, covariance = dense(prior)
-    coarse = data.reshape(40, 2, 8 // prior.block, prior.block, 8 // prior.block, prior.block).mean((0, 3, 5))
-    fine = coarse.repeat(prior.block, 1).repeat(prior.block, 2).ravel()
-    np.testing.assert_allclose(mean, fine, atol=1e-6)  # float32
-    total = np.square(data - fine).sum() / 39
-    assert np.trace(covariance) == pytest.approx(total, rel=1e-5)
-    if prior.block == 1:  # the leading eigenvectors are those of the sample covariance
-        values, vectors = np.linalg.eigh(np.cov(data.T))
-        lead = vectors[:, -5:]
-        np.testing.assert_allclose(lead.T @ covariance @ lead, np.diag(values[-5:]), atol=1e-5 * values[-1])
+    side = prior.block
+
+    def coarse(rows: Array) -> Array:
+        return rows.reshape(-1, 2, 8 // side, side, 8 // side, side).mean((3, 5)).reshape(len(rows), -1) * side
+
+    mean, vectors = coarse(data).mean(0), np.linalg.eigh(np.cov(coarse(data).T))[1][:, :-6:-1]
+    np.testing.assert_allclose(prior.mean.numpy(), mean, atol=1e-6)  # float32, here and below
+    np.testing.assert_allclose(np.abs(prior.basis.numpy() @ vectors), np.eye(5), atol=1e-3)
+    along, total = np.zeros(5), 0.0
+    for held in np.split(np.arange(40), 5):
+        others = np.delete(data, held, 0)
+        found = np.linalg.svd(coarse(others) - coarse(others).mean(0), full_matrices=False)[2][:5]
+        along += np.square((coarse(data[held]) - coarse(others).mean(0)) @ found.T).sum(0) / 40
+        means = (coarse(others).mean(0) / side).reshape(2, 8 // side, 8 // side).repeat(side, 1).repeat(side, 2)
+        total += np.square(data[held] - means.ravel()).sum() / 40
+    rest = (total - along.sum()) / (128 - 5)
+    np.testing.assert_allclose(prior.rest.item(), rest, rtol=1e-4)
+    np.testing.assert_allclose(prior.variances.numpy(), np.maximum(along, rest), rtol=1e-4)
+
+
+def test_the_gaussian_is_not_surer_of_new_patients_than_it_may_be() -> None:
+    # Twelve patients, four images each that hardly differ: twenty components hold them all, and no thirteenth patient.
+    rng = np.random.default_rng(4)
+    looks = rng.normal(size=(24, 1, 8, 8))
+    images = (looks.repeat(4, 0) + 0.05 * rng.normal(size=(96, 1, 8, 8))).astype(np.float32)
+    fitted = GaussianPrior(1, 8, 8, components=20)
+    fitted.fit(torch.from_numpy(images[:48]))
+    new = torch.from_numpy(images[48:])
+    for level in (0.1, 0.5):
+        time = 1 / (1 + level)
+        x_t = torch.lerp(torch.from_numpy(rng.normal(size=new.shape).astype(np.float32)), new, time)
+        guess, spread = fitted.posterior(x_t, torch.full((48,), time))
+        error = float((guess - new).square().mean().sqrt())
+        assert error < 1.05 * level  # where all that is known is the noise, it is not made worse
+        assert error == pytest.approx(float(spread[0]), rel=0.1)  # and it says how far off it is
 
 
 @pytest.mark.parametrize("time", [0.0, 0.3, 0.9, 0.999])
@@ -218,9 +244,10 @@ def test_options_that_do_not_fit_are_one_line(options: dict[str, Any], side: int
     assert "\n" not in str(raised.value)
 
 
-def test_one_image_has_no_covariance() -> None:
-    with pytest.raises(InputError, match="two images"):
-        build("flow", facts(), SMALL).fit(waves(1, 1, 8), None, None, seed=0)
+def test_two_images_have_no_covariance_that_can_be_tried() -> None:
+    with pytest.raises(InputError, match="three images"):
+        build("flow", facts(), SMALL).fit(waves(2, 1, 8), None, None, seed=0)
+    build("flow", facts(), SMALL).fit(waves(3, 1, 8), None, None, seed=0)
 
 
 def test_the_prior_takes_at_most_the_images_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,3 +272,50 @@ def test_more_components_than_pixels_leave_a_rest_variance() -> None:
     model.fit(waves(200, 1, 8), None, None, seed=0)
     assert len(model.prior.variances) <= 8 * 8 - 1
     assert float(model.prior.rest) > 0
+
+
+def labelled(**options: Any) -> Generator:
+    """Return a flow told two findings, fitted, its network saying something."""
+    known = Facts(
+        name="waves", modality="none", provenance="real", shape=(1, 8, 8), dtype="uint8", value_range=(0.0, 255.0),
+        labels=("first", "second"),
+    )  # fmt: skip
+    model = build("flow", known, {**SMALL, **options})
+    model.fit(waves(200, 1, 8), None, np.random.default_rng(1).integers(2, size=(200, 2)).astype(np.float32), seed=0)
+    stream = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn(parameter.shape, generator=stream) * 0.05)
+    assert isinstance(model, Generator)
+    return model.eval()
+
+
+def test_guidance_scales_what_the_labels_add_to_the_expected_data() -> None:
+    model, x_t = labelled(), torch.from_numpy(waves(2, 1, 8, seed=5))
+    known = Known(torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
+    with torch.inference_mode():
+        with_labels, without = (sum(model.denoised(x_t, 0.4, told)) for told in (known, known.unlabelled()))
+        once, thrice = (sum(model.denoised(x_t, 0.4, known, guidance)) for guidance in (1.0, 3.0))
+        plain = model.sample(Condition(2, labels=known.labels[:, :2]), Streams([1, 2]), steps=2)
+        one = model.sample(Condition(2, labels=known.labels[:, :2]), Streams([1, 2]), steps=2, guidance=1.0)
+    assert (with_labels - without).abs().max() > 1e-3
+    torch.testing.assert_close(once, with_labels, rtol=0, atol=1e-6)  # float32, here and below
+    torch.testing.assert_close(thrice, without + 3 * (with_labels - without), rtol=0, atol=1e-5)
+    assert torch.equal(plain.images, one.images)
+
+
+def test_given_masks_stand_at_the_door_and_the_gaussian_is_of_images_alone() -> None:
+    model = build("flow", facts(classes=("none", "some")), {**SMALL, "masks": "given", "mask_source": "training"})
+    masks = np.random.default_rng(2).integers(2, size=(50, 8, 8)).astype(np.uint8)
+    images = waves(50, 1, 8)
+    model.fit(images, masks, None, seed=0)
+    assert model.prior.grid[0] == 1
+    np.testing.assert_allclose(model.prior.mean.numpy(), images.mean(0).ravel(), atol=1e-6)
+    seen: list[torch.Tensor] = []
+    model.network.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.inference_mode():
+        made = model.sample(Condition(3), Streams([1, 2, 3]), steps=1)
+    assert made.masks is not None
+    assert made.images.shape == (3, 1, 8, 8)
+    assert all((mask.numpy() == masks).all((1, 2)).any() for mask in made.masks)
+    expected = torch.stack([made.masks == 0, made.masks == 1], 1).float() * 2 - 1
+    assert torch.equal(seen[0][:, 2:], expected)  # after the noisy image and its posterior mean

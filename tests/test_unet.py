@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from synthcohort.nets.unet import Attention, Block, TimeUNet, _sinusoids
+from synthcohort.nets.unet import Attention, Block, TimeUNet, Upsample, _sinusoids
 
 SMALL: dict[str, Any] = {"width": 16, "multipliers": (1, 2), "blocks": 1, "patch": 2, "attention_levels": 1}
 
@@ -113,3 +113,29 @@ def test_times_become_sines_and_cosines_from_one_to_a_thousand() -> None:
     expected = torch.cat([(time[:, None] * rates).cos(), (time[:, None] * rates).sin()], 1)
     # Angles up to 1000 have 6e-5 of float32 rounding.
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-4)
+
+
+def test_the_weights_are_those_of_its_layers_and_no_more() -> None:
+    def conv(before: int, after: int, side: int = 3) -> int:
+        return before * after * side**2 + after
+
+    def block(before: int, after: int, time: int, *, attends: bool) -> int:
+        own = 2 * before + conv(before, after) + 2 * after + conv(after, after) + (time + 1) * 2 * after
+        skip = conv(before, after, 1) if before != after else 0
+        return own + skip + (2 * after + conv(after, 3 * after, 1) + conv(after, after, 1) if attends else 0)
+
+    time = 4 * 16
+    expected = (
+        (16 + 1) * time + (time + 1) * time  # the time
+        + conv(2 * 4, 16) + block(16, 16, time, attends=False) + conv(16, 32)  # the door, level 1, down
+        + block(32, 32, time, attends=True) * 2 + block(64, 32, time, attends=True)  # level 2, middle, level 2
+        + conv(32, 16) + block(32, 16, time, attends=False) + 2 * 16 + conv(16, 4)  # up, level 1, out
+    )  # fmt: skip
+    assert sum(parameter.numel() for parameter in net().parameters()) == expected
+
+
+def test_features_are_reduced_before_the_side_is_doubled() -> None:
+    up = stirred(Upsample(8, 4))
+    x = noise(2, 8, 3, 5)
+    expected = up.conv(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.equal(up(x), expected)

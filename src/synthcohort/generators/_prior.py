@@ -5,6 +5,10 @@ mu + t S (t^2 S + (1 - t)^2 I)^-1 (x_t - t mu). S has the leading principal comp
 for everything else. Block means times the block side are orthonormal coordinates, so noise has unit spread on the grid.
 Where there are labels, mu is what a ridge regression gives for them and S is what is left; where they are not told, mu
 is the mean of all.
+
+The directions are those of all data; how far the data spreads along them, and beside them, is measured on images that
+the directions were not computed from. A Gaussian of a thousand images of sixty patients is otherwise too sure of the
+next patient, and where there is little noise worse than none.
 """
 
 from __future__ import annotations
@@ -17,10 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..nets.generator import Fitted
+from ..types import Array
 from ._label_means import ENOUGH
 from ._pca import principal_components
 
 GRID_SIDE = 32
+FOLDS = 5
+LEAST = 1e-6  # of the total variance: what lies beside the components at least
 
 
 class GaussianPrior(Fitted):
@@ -63,18 +70,30 @@ class GaussianPrior(Fitted):
         if labels is not None:
             self.shares, self.effects = _effects(self._coordinates(data), labels)
             data = data - self._pixels((labels - self.shares) @ self.effects)
-        rows = self._coordinates(data).numpy()
-        found = principal_components(rows, self.components)
-        variances = np.square(found.factors).sum(1)
-        pixels = data[0].numel()
-        spread = data - self._pixels(torch.from_numpy(found.mean.astype(np.float32))[None])
-        total = float(spread.square().sum(dtype=torch.float64)) / max(len(data) - 1, 1)
+        found = principal_components(self._coordinates(data).numpy(), self.components)
+        lengths = np.linalg.norm(found.factors, axis=1)
+        variances, rest = self._spreads(data, len(lengths))
         self.mean = torch.from_numpy(found.mean.astype(np.float32))
-        self.basis = torch.from_numpy((found.factors / np.sqrt(variances)[:, None]).astype(np.float32))
-        self.variances = torch.from_numpy(variances.astype(np.float32))
-        self.rest = torch.tensor(
-            max(total - variances.sum(), 1e-6 * total) / (pixels - len(variances)), dtype=torch.float32
-        )
+        self.basis = torch.from_numpy((found.factors / lengths[:, None]).astype(np.float32))
+        self.variances = torch.from_numpy(np.maximum(variances, rest).astype(np.float32))
+        self.rest = torch.tensor(rest, dtype=torch.float32)
+
+    def _spreads(self, data: Tensor, count: int) -> tuple[Array, float]:
+        """Return the variance along the first `count` components, (count,), and the mean one beside them.
+
+        Each part of the data, in its order, where a patient's images lie together, is measured against mean and
+        components of the others.
+        """
+        along, total = np.zeros(count), 0.0
+        for held in np.array_split(np.arange(len(data)), min(FOLDS, len(data))):
+            others = torch.cat([data[: held[0]], data[held[-1] + 1 :]])
+            found = principal_components(self._coordinates(others).numpy(), count)
+            unit = found.factors / np.linalg.norm(found.factors, axis=1)[:, None]
+            away = data[held[0] : held[-1] + 1] - self._pixels(torch.from_numpy(found.mean.astype(np.float32))[None])
+            along[: len(unit)] += np.square(self._coordinates(away).numpy() @ unit.T).sum(0)
+            total += float(away.square().sum(dtype=torch.float64))
+        rest = max(total - along.sum(), LEAST * total) / (data[0].numel() - count)
+        return along / len(data), rest / len(data)
 
     def means(self, told: Tensor | None) -> Tensor:
         """Return the mean on the grid, (1 or B, coordinates); `told` (B, L + 1) is labels and a 1, or all 0."""

@@ -1,4 +1,4 @@
-"""`flow`: rectified flow with a U-Net, images and masks jointly, told the findings where there are labels.
+"""`flow`: rectified flow with a U-Net; images with their masks, or over given ones, told the findings if there are any.
 
 Straight paths x_t = (1 - t) z + t x from noise z to data x, velocity v = x - z (Liu et al. 2022, arXiv:2209.03003,
 eq. 1; Lipman et al. 2022, arXiv:2210.02747). The velocity at x_t is (E[x | x_t] - x_t) / (1 - t). The network starts
@@ -11,32 +11,35 @@ arXiv:2403.03206, sec. 3.1). Labels and guidance as in Ho and Salimans 2022 (arX
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import BadOption, InputError
 from ..nets.generator import Draws, Streams
-from ..nets.generator import Generator as Contract
-from ..nets.unet import GROUP_CHANNELS, TimeUNet
-from ..types import Array, Batch, Clock, Condition, Generated, Update
+from ..types import Array, Batch, Condition, Generated
+from ._denoiser import Denoiser, Known, Masks, guided
+from ._mask_bank import MaskSource
 from ._prior import GaussianPrior
 
 DATA_SPREAD = 0.5  # of the data's pixels, roughly; only scales the network's input
 MAX_PRIOR_IMAGES = 4096
+UNTOLD = Known()
 
 
-class Generator(Contract):
+class Generator(Denoiser):
     """Rectified-flow U-Net.
 
     Args:
         shape: (C, H, W) of an image.
         labels: Finding names; the network is told which are present.
-        mask_classes: Class names; when given, masks are generated as one-hot channels and taken by argmax.
+        mask_classes: Class names.
+        masks: "joint": masks are made with the images, as one-hot channels, and taken by argmax; "given": images are
+            painted over masks.
+        mask_source: Where masks come from that are to be given and are not (see `MaskBank`).
         width: Features at the finest side.
         multipliers: Features of each level as multiples of `width`.
         blocks: Residual blocks per level.
@@ -51,8 +54,9 @@ class Generator(Contract):
         label_dropout: Share of the training images whose labels the network is not told, which guidance needs.
     """
 
-    REVISION: ClassVar[int] = 1
-    accepts: ClassVar[frozenset[str]] = frozenset({"labels"})
+    PAPER: ClassVar[str] = "Liu, Gong and Liu, 2022, arXiv:2209.03003; Lipman et al., 2022, arXiv:2210.02747"
+    REVISION: ClassVar[int] = 2
+    LOSS: ClassVar[str] = "flow"
 
     def __init__(
         self,
@@ -60,77 +64,67 @@ class Generator(Contract):
         shape: tuple[int, int, int],
         labels: Sequence[str],
         mask_classes: Sequence[str],
+        masks: Masks = "joint",
+        mask_source: MaskSource = "generated",
         width: int = 64,
         multipliers: tuple[int, ...] = (1, 2, 2),
         blocks: int = 1,
         patch: int = 2,
         attention_levels: int = 1,
         learning_rate: float = 1e-3,
-        warmup: float = 0.02,
+        warmup: float = 0.05,
         time_mean: float = 0.0,
         time_spread: float = 1.0,
         components: int = 128,
         conditional: bool = True,
         label_dropout: float = 0.1,
     ) -> None:
-        super().__init__(shape=shape, labels=labels if conditional else (), mask_classes=mask_classes)
-        if width < GROUP_CHANNELS or width % GROUP_CHANNELS or min(components, blocks, patch, *multipliers) < 1:
-            rule = f"width is a multiple of {GROUP_CHANNELS}; components, blocks, patch and multipliers are positive"
-            raise ValueError(rule)
-        if not 0 <= label_dropout < 1:
-            raise ValueError("label_dropout is a share from 0 to below 1")
-        factor = patch * 2 ** (len(multipliers) - 1)
-        if shape[1] % factor or shape[2] % factor:
-            raise ValueError(f"{shape[1]}x{shape[2]} is not a multiple of {factor} (patch x halvings)")
-        self.learning_rate, self.warmup = learning_rate, warmup
-        self.time_mean, self.time_spread, self.label_dropout = time_mean, time_spread, label_dropout
-        self.prior = GaussianPrior(self.channels, shape[1], shape[2], components, len(self.labels))
-        self.network = TimeUNet(
-            2 * self.channels,
-            self.channels,
-            width=width,
-            multipliers=multipliers,
-            blocks=blocks,
-            patch=patch,
-            attention_levels=attention_levels,
-            labels=len(self.labels),
+        super().__init__(
+            shape=shape,
+            labels=labels if conditional else (),
+            mask_classes=mask_classes,
+            masks=masks,
+            mask_source=mask_source,
+            label_dropout=label_dropout,
+            learning_rate=learning_rate,
+            warmup=warmup,
+            views=2,
+            betas=(0.9, 0.99),
+            unet={
+                "width": width,
+                "multipliers": multipliers,
+                "blocks": blocks,
+                "patch": patch,
+                "attention_levels": attention_levels,
+            },
         )
+        if components < 1:
+            raise ValueError("components is positive")
+        self.time_mean, self.time_spread = time_mean, time_spread
+        self.prior = GaussianPrior(self.channels, shape[1], shape[2], components, len(self.labels))
 
     def fit(self, images: Array, masks: Array | None, labels: Array | None, *, seed: int) -> None:
-        """Compute the Gaussian that the network starts from.
+        """Compute the Gaussian that the network starts from, and fit the mask bank.
 
         Raises:
-            InputError: There are fewer than two images.
+            InputError: There are fewer than three images.
         """
-        if len(images) < 2:
-            raise InputError("A covariance needs two images", f"there are {len(images)}", "Add training patients")
+        if len(images) < 3:
+            rule = "A covariance that is tried on other images needs three images"
+            raise InputError(rule, f"there are {len(images)}", "Add training patients")
+        super().fit(images, masks, labels, seed=seed)
         chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:MAX_PRIOR_IMAGES])
         index = None if masks is None else torch.from_numpy(masks[chosen].astype(np.int64))
         data = self.joint(Batch(torch.from_numpy(images[chosen]), index, None, torch.from_numpy(chosen)))
         self.prior.fit(data, torch.from_numpy(labels[chosen]) if self.conditional and labels is not None else None)
 
-    def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """Return Adam over the network."""
-        return {"flow": torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, betas=(0.9, 0.99))}
-
-    def averaged(self) -> Mapping[str, nn.Module]:
-        """Return the network."""
-        return {"network": self.network}
-
-    def step(self, batch: Batch, *, clock: Clock, rng: Draws, update: Update) -> dict[str, float | Tensor]:
-        """Make one step on the velocity loss, weighted so that every time counts alike at the start."""
-        data = self.joint(batch)
+    def loss(self, data: Tensor, known: Known, rng: Draws) -> Tensor:
+        """Return the velocity loss, weighted so that every time counts alike at the start."""
         noise = rng.normal(*data.shape)
         time = torch.sigmoid(rng.normal(len(data)) * self.time_spread + self.time_mean)
-        told = None
-        if self.conditional:
-            assert batch.labels is not None, "a labelled cohort has labels"
-            told = _told(batch.labels, rng.uniform(len(data)) >= self.label_dropout)
         x_t = torch.lerp(noise, data, time[:, None, None, None])
-        guess, spread = self.prior.posterior(x_t, time, told)
-        loss = (self._residual(x_t, guess, time, told) - (data - guess) / spread).square().mean()
-        update("flow", loss, lr=self.learning_rate * schedule(clock.fraction, self.warmup))
-        return {"flow": loss}
+        guess, spread = self.prior.posterior(x_t, time, known.labels)
+        return self.balanced((self._residual(x_t, guess, time, known) - (data - guess) / spread).square()).mean()
 
     def sample(self, condition: Condition, rng: Streams, *, steps: int = 8, guidance: float = 1.0) -> Generated:
         """Return samples: Heun's method over all of `steps` intervals but the last, then what is expected behind x_t.
@@ -147,57 +141,32 @@ class Generator(Contract):
         """
         if steps < 1:
             raise BadOption("Option 'steps' is at least 1", str(steps), "Give a positive number")
-        if guidance != 1 and not self.conditional:
-            raise BadOption("Guidance needs labels", f"guidance is {guidance}, there are none", "Leave guidance out")
-        if guidance != 1 and not self.label_dropout:
-            rule = "Guidance needs a network that was trained without labels too"
-            raise BadOption(rule, "label_dropout was 0", "Leave guidance out, or train again with label_dropout")
-        if guidance <= 0:
-            raise BadOption("Option 'guidance' is above 0", str(guidance), "Give 1 to 4")
-        told = None
-        if self.conditional:
-            assert condition.labels is not None, "a conditional generator is asked for labels"
-            told = _told(condition.labels, torch.ones_like(condition.labels[:, 0], dtype=torch.bool))
+        known, masks = self.asked(condition, rng, guidance)
         white = rng.normal(self.channels, *self.shape[1:]).contiguous(memory_format=torch.channels_last)
         times = torch.linspace(0, 1, steps + 1).tolist()[:-1]
         for now, then in itertools.pairwise(times):
-            velocity = self._white_velocity(white, now, told, guidance)
+            velocity = self._white_velocity(white, now, known, guidance)
             guess = white + (then - now) * velocity
-            white = white + (then - now) / 2 * (velocity + self._white_velocity(guess, then, told, guidance))
+            white = white + (then - now) / 2 * (velocity + self._white_velocity(guess, then, known, guidance))
         # A short training leaves noise that the last interval would keep; its posterior mean does not.
-        guess, learnt = self.denoised(self.prior.colour(white, times[-1], told), times[-1], told, guidance)
-        return self.separate(guess + learnt)
+        guess, learnt = self.denoised(self.prior.colour(white, times[-1], known.labels), times[-1], known, guidance)
+        return self.made(guess + learnt, masks)
 
-    def denoised(
-        self, x_t: Tensor, time: float, told: Tensor | None = None, guidance: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    def denoised(self, x_t: Tensor, time: float, known: Known = UNTOLD, guidance: float = 1.0) -> tuple[Tensor, Tensor]:
         """Return what the Gaussian says of the data behind x_t (B, C, H, W) at one time in [0, 1), and what to add."""
         times = torch.full((len(x_t),), time, device=x_t.device)
-        guess, spread = self.prior.posterior(x_t, times, told)
-        learnt = spread * self._residual(x_t, guess, times, told)
-        if told is not None and guidance != 1:
-            untold, without = self.denoised(x_t, time, torch.zeros_like(told))
-            learnt = guidance * learnt + (1 - guidance) * (untold + without - guess)
-        return guess, learnt
+        guess = self.prior.posterior(x_t, times, known.labels)[0]
+        return guess, guided(lambda told: self._expected(x_t, times, told), known, guidance) - guess
 
-    def _white_velocity(self, white: Tensor, time: float, told: Tensor | None = None, guidance: float = 1.0) -> Tensor:
-        learnt = self.denoised(self.prior.colour(white, time, told), time, told, guidance)[1]
+    def _expected(self, x_t: Tensor, times: Tensor, known: Known) -> Tensor:
+        guess, spread = self.prior.posterior(x_t, times, known.labels)
+        return guess + spread * self._residual(x_t, guess, times, known)
+
+    def _white_velocity(self, white: Tensor, time: float, known: Known = UNTOLD, guidance: float = 1.0) -> Tensor:
+        learnt = self.denoised(self.prior.colour(white, time, known.labels), time, known, guidance)[1]
         return self.prior.scaled(learnt / (1 - time), time, -0.5)
 
-    def _residual(self, x_t: Tensor, guess: Tensor, time: Tensor, told: Tensor | None) -> Tensor:
+    def _residual(self, x_t: Tensor, guess: Tensor, time: Tensor, known: Known) -> Tensor:
         wide = time[:, None, None, None]
         scaled = x_t / (wide.square() * DATA_SPREAD**2 + (1 - wide).square()).sqrt()
-        out: Tensor = self.network(torch.cat([scaled, guess], 1), time, told)
-        return out.float()
-
-
-def _told(labels: Tensor, known: Tensor) -> Tensor:
-    """Return (B, L + 1): labels (B, L) and a 1, or all 0 where `known` (B,) is false."""
-    return torch.cat([labels, torch.ones_like(labels[:, :1])], 1) * known[:, None]
-
-
-def schedule(fraction: float, warmup: float) -> float:
-    """Return the learning rate's share of its peak: a linear rise over `warmup`, then a cosine to zero."""
-    if fraction < warmup:
-        return fraction / warmup
-    return 0.5 * (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup)))
+        return self.answer([scaled, guess], time, known)

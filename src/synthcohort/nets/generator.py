@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +17,7 @@ from ..errors import BadOption, InputError
 from ..types import Array, Batch, Clock, Condition, Generated, Update
 from .draws import Draws, Streams
 
-__all__ = ["EMA_EXPONENT", "RESERVED", "Draws", "Fitted", "Generator", "Streams", "build"]
+__all__ = ["EMA_EXPONENT", "RESERVED", "Draws", "Fitted", "Generator", "Streams", "build", "parameters"]
 
 RESERVED = ("shape", "labels", "mask_classes")
 """What the cohort decides; everything else in a generator's signature is an option."""
@@ -168,16 +170,47 @@ def build(name: str, facts: Facts, options: Mapping[str, Any], *, seed: int = 0)
     Raises:
         BadOption: The options do not fit together or do not fit the images.
     """
+    _check_memory(name, facts, parameters(name, facts, options))
+    with _refusing(name, facts):
+        model = _made(name, facts, options, seed)
+        model.optimisers()  # refuses a learning rate that none can have
+    return model
+
+
+def parameters(name: str, facts: Facts, options: Mapping[str, Any]) -> int:
+    """Return how many numbers a generator for images of a cohort learns; none of them is made.
+
+    Raises:
+        BadOption: As for `build`.
+    """
+    with _refusing(name, facts), torch.device("meta"):
+        return sum(parameter.numel() for parameter in _made(name, facts, options, 0).parameters())
+
+
+def _made(name: str, facts: Facts, options: Mapping[str, Any], seed: int) -> Generator:
     plugin = plugins.find("generators", name)
+    given = {"shape": facts.shape, "labels": facts.labels, "mask_classes": facts.mask_classes, **options}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            model: Generator = plugin(
-                shape=facts.shape, labels=facts.labels, mask_classes=facts.mask_classes, **options
-            )
-            model.optimisers()  # refuses a learning rate that none can have
-        except (ValueError, RuntimeError, ZeroDivisionError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise BadOption(f"The options of {name} must fit {facts.shape} images", str(error), "See `list`") from error
-    return model
+        return plugin(**given)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _refusing(name: str, facts: Facts) -> Iterator[None]:
+    """Turn what torch says of options that fit nothing into one line."""
+    try:
+        yield
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise BadOption(f"The options of {name} must fit {facts.shape} images", str(error), "See `list`") from error
+
+
+def _check_memory(name: str, facts: Facts, count: int) -> None:
+    """Raise InputError when training could never fit: weights, their average, gradients and two moments."""
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = 5 * 4 * count
+    if needed > there:
+        found = f"{name} with {len(facts.labels)} findings at {facts.shape[1]} px takes {needed >> 30:,} GiB to train"
+        rule = f"A generator and its optimiser fit into memory ({there >> 30} GiB here)"
+        raise InputError(rule, found, "Prepare fewer findings or smaller images, or choose narrower networks")

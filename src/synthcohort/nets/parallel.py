@@ -73,13 +73,14 @@ class BatchNorm2d(nn.BatchNorm2d):
             middle = total(wide.sum((0, 2, 3))) / count
             centred = wide - middle[:, None, None]
             variance = total(centred.square().sum((0, 2, 3))) / count
-            with torch.no_grad():
+            if self.track_running_stats:
                 self._follow(middle.detach(), variance.detach() * count / (count - 1))
             normal = centred * (variance + self.eps).rsqrt()[:, None, None]
             if self.affine:
                 normal = normal * self.weight[:, None, None] + self.bias[:, None, None]
         return normal.to(x.dtype)
 
+    @torch.no_grad()
     def _follow(self, middle: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None, "statistics are tracked"
         assert self.running_var is not None
