@@ -5,9 +5,9 @@
 
 One line a run goes to results/learning.jsonl as soon as it is finished, failures included; what is there already is not
 run again, so the table may be built over as many starts as it needs. `--share 1/2` takes every second run, for two
-processes side by side. With `--seconds` each generator sees as many images as it is measured to see in that much processor time
-(wall time on a GPU), without what a run costs before and after its steps; with `--images` all see the same. `--untrained` scores generators after a single step, what each has to beat. `--show` prints
-the table of all lines.
+processes side by side. With `--seconds` each generator sees as many images as it is measured to see in that much
+processor time (wall time on a GPU), without what a run costs before and after its steps; with `--images` all see the
+same. `--untrained` scores generators after a single step, what each has to beat. `--show` prints the table.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from scipy import ndimage
 from synthcohort.errors import InputError, Mismatch
 from synthcohort.extractors import pixels
 from synthcohort.metrics import nearest
+from synthcohort.metrics._copies import _threshold
+from synthcohort.metrics._gallery import Gallery
 from synthcohort.types import Features
 
 SIDE, SLICES = 64, 6
@@ -70,7 +72,7 @@ class TestPlantedCopies:
     def test_shifts_need_the_refinement(self, cohort, monkeypatch):
         images, train, _, _ = cohort
         moved = as_pixels(np.roll(images[:30], 2, axis=3), np.arange(30))
-        refined = nearest._Gallery(train.values).nearest(moved.values)[1]
+        refined = Gallery(train.values).nearest(moved.values)[1]
         plain = np.einsum("ij,ij->i", *(side.values[:30].reshape(30, -1) for side in (train, moved)))
         assert np.median(refined) > np.median(plain) + 0.02
 
@@ -105,20 +107,20 @@ class TestFeatures:
 class TestCalibration:
     def test_the_threshold_is_the_stated_order_statistic(self):
         values = np.arange(5000.0)
-        calibration = nearest._threshold(values, np.arange(5000) // 5)
+        calibration = _threshold(values, np.arange(5000) // 5)
         assert calibration.threshold == 4995.0  # the 5th largest: floor(0.001 * 5001)
         assert calibration.false_alarms == pytest.approx(5 / 5001)
         assert calibration.patients == 1000
         assert calibration.false_alarms_by_patient == pytest.approx(5 / 1001)
 
     def test_few_images_take_the_largest_and_say_so(self):
-        calibration = nearest._threshold(np.arange(99.0), np.arange(99))
+        calibration = _threshold(np.arange(99.0), np.arange(99))
         assert (calibration.threshold, calibration.false_alarms) == (98.0, 0.01)
 
     def test_false_alarms_stay_below_what_is_said(self):
         rng, rates = np.random.default_rng(0), []
         for _ in range(200):
-            calibration = nearest._threshold(rng.normal(size=300), np.arange(300))
+            calibration = _threshold(rng.normal(size=300), np.arange(300))
             rates.append(np.mean(rng.normal(size=2000) > calibration.threshold))
         # Mean over 200 calibrations, each rate about exponential: 3 standard errors are 0.21 of it.
         assert np.mean(rates) == pytest.approx(calibration.false_alarms, rel=0.25)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthcohort.generators._dcgan_networks import critic_network
+from synthcohort.generators._dcgan_networks import Critic, Look
 from synthcohort.generators._objective import generator_turn
 from synthcohort.generators._penalties import gradient_penalty
 from synthcohort.generators.dcgan import DCGAN, LSGAN, WGAN, WGANGP, Hinge
@@ -39,12 +39,12 @@ TEXTBOOK = {
 def test_losses_are_the_textbook_losses(kind):
     critic, generator = TEXTBOOK[kind]
     real, fake = REAL.double(), FAKE.double()
-    assert float(kind.objective.critic(real, fake)) == pytest.approx(critic(real.numpy(), fake.numpy()), rel=1e-12)
+    assert float(kind.objective.critic(real, fake, 1.0)) == pytest.approx(critic(real.numpy(), fake.numpy()), rel=1e-12)
     assert float(kind.objective.generator(fake)) == pytest.approx(generator(fake.numpy()), rel=1e-12)
 
 
 def test_a_confident_critic_does_not_overflow():
-    assert torch.isfinite(DCGAN.objective.critic(torch.tensor([-1e4]), torch.tensor([1e4])))
+    assert torch.isfinite(DCGAN.objective.critic(torch.tensor([-1e4]), torch.tensor([1e4]), 1.0))
 
 
 @pytest.mark.parametrize(("critic_steps", "warmup"), [(5, 25), (1, 1), (3, 500), (2, 501), (150, 2), (4, 0)])
@@ -58,15 +58,15 @@ def test_turns_equal_the_loop_that_counts(critic_steps, warmup):
     assert [generator_turn(step, critic_steps, warmup) for step in range(len(turns))] == turns
 
 
-def penalised(norm="layer"):
+def penalised(norm="layer", activation="leaky_relu"):
     """Return a tiny float64 critic, real and fake images and shares."""
     torch.manual_seed(3)
-    critic = critic_network(1, [2, 3], norm).double()
+    critic = Critic(1, [2, 3], Look(activation, norm)).double()
     real, fake = torch.rand((2, 4, 1, 16, 16), dtype=torch.float64) * 2 - 1
     return critic, real, fake, torch.rand((4, 1, 1, 1), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("norm", ["layer", "none"])
+@pytest.mark.parametrize("norm", ["layer", "instance", "none"])
 def test_the_penalty_is_that_of_a_loop_over_images(norm):
     critic, real, fake, shares = penalised(norm)
     terms = []
@@ -78,9 +78,19 @@ def test_the_penalty_is_that_of_a_loop_over_images(norm):
     assert found == pytest.approx(np.mean(terms), rel=1e-12)
 
 
-@pytest.mark.parametrize("norm", ["layer", "none"])
-def test_parameter_gradients_of_the_penalty_equal_finite_differences(norm):
-    critic, real, fake, shares = penalised(norm)
+@pytest.mark.parametrize(
+    ("norm", "activation"),
+    [
+        ("layer", "leaky_relu"),
+        ("instance", "leaky_relu"),
+        ("none", "relu"),
+        ("none", "leaky_relu"),
+        ("none", "elu"),
+        ("none", "selu"),
+    ],
+)
+def test_parameter_gradients_of_the_penalty_equal_finite_differences(norm, activation):
+    critic, real, fake, shares = penalised(norm, activation)
     gradient_penalty(critic, real, fake, shares).backward()
     stride, checked = 1e-6, 0
     for name, parameter in critic.named_parameters():

@@ -1,11 +1,14 @@
-"""The exam that every generator sits: options, samples, labels, seeds, learning, resuming, bad shapes.
+"""The exam that every generator sits: options, samples, labels, masks, seeds, learning, resuming, sharing, bad shapes.
 
-A new file in generators/ is found by itself; SMALL only makes a big network small enough for a test.
+A new file in generators/ is found by itself; SMALL only makes a big network small enough for a test. A generator that
+can be given masks is examined so in the modes with "over masks"; one that paints over masks whatever its options are is
+in every mode that has masks, and is refused where there are none.
 """
 
 from __future__ import annotations
 
 import copy
+import datetime
 import hashlib
 import inspect
 import json
@@ -13,6 +16,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,7 +25,9 @@ import torch
 from synthcohort import plugins, runs
 from synthcohort.cohort import Facts
 from synthcohort.errors import InputError
+from synthcohort.generators._mask_bank import MaskBank, MaskSource
 from synthcohort.nets.generator import RESERVED, Draws, Generator, Streams, build
+from synthcohort.nets.parallel import rank, world
 from synthcohort.train._checkpoint import load_checkpoint, save_checkpoint
 from synthcohort.train._data import batch_positions
 from synthcohort.train._update import Updater, average, averaged_state
@@ -29,7 +35,7 @@ from synthcohort.types import Batch, Clock, Condition
 
 NAMES = plugins.names("generators")
 ITERATIVE = [name for name in NAMES if plugins.find("generators", name).ITERATIVE]
-CONTROLS = ("copycat", "gaussian", "holdout", "memoriser")
+CONTROLS = ("copycat", "gaussian", "holdout", "memoriser", "mixup")
 SERVED_IN_ORDER = {"holdout"}
 """Draw nothing: their samples depend on the index and not on the seed."""
 SMALL = {
@@ -39,7 +45,15 @@ SMALL = {
     "wgan": {"filters": 8, "latent": 16, "critic_warmup": 0},  # else the generator first learns at the hundredth step
     "wgan_gp": {"filters": 8, "latent": 16},
     "flow": {"width": 16, "multipliers": (1, 2), "components": 2},
+    "edm": {"width": 16, "multipliers": (1, 2)},
     "memoriser": {"code": 32, "hidden": 64},
+    "cpdgan": {"channel_max": 16, "latent": 16},
+    "proggan": {"channel_max": 16, "latent": 16, "phase_images": 16},  # grown up before the eighth step
+    "stylegan2": {"channel_max": 8, "latent": 16},
+    "pix2pix": {"filters": 8},
+    "spade": {"filters": 8, "hidden": 8, "latent": 8, "critic_learning_rate": 2e-3},
+    "r3gan": {"width": 16, "latent": 16, "learning_rate": 2e-3},
+    "biggan": {"width": 8},
 }
 SIDE, COUNT, BATCH = 16, 40, 8
 MODES = {  # channels, mask classes, findings
@@ -48,9 +62,46 @@ MODES = {  # channels, mask classes, findings
     "rgb+mask": (3, 2, 0),
     "grey+labels": (1, 0, 2),
     "grey+mask+labels": (1, 3, 2),
+    "grey over masks": (1, 3, 0),
+    "grey over masks+labels": (1, 3, 2),
 }
+OVER_MASKS = [mode for mode in MODES if "over masks" in mode]
+SHARED_MODES = ("grey+mask+labels", "grey over masks+labels")
+SHARED_STEPS = (0, 4, 5)  # among them lazy penalties, and a turn of a generator whose critic makes five steps
 LABELLED = [mode for mode, (_, _, findings) in MODES.items() if findings]
 ASKED = ((0, 0), (1, 0), (0, 1), (1, 1))
+
+
+def may_be_given_masks(name):
+    """Return whether an option decides if masks are given or made with the images."""
+    plugin = plugins.find("generators", name)
+    return "masks" in plugin.accepts and "masks" in inspect.signature(plugin).parameters
+
+
+def needs_masks(name):
+    """Return whether a generator paints over masks whatever its options are."""
+    return "masks" in plugins.find("generators", name).accepts and not may_be_given_masks(name)
+
+
+def sits(name, mode):
+    """Return whether a generator is examined in a mode."""
+    if mode in OVER_MASKS:
+        return may_be_given_masks(name)
+    return bool(MODES[mode][1]) or not needs_masks(name)
+
+
+def exam(names, modes):
+    """Return the mark for a test of each generator in each mode that it is examined in."""
+    cases = [pytest.param(name, mode, id=f"{name}-{mode}") for name in names for mode in modes if sits(name, mode)]
+    return pytest.mark.parametrize(("name", "mode"), cases)
+
+
+def painted(names):
+    """Return the mark for a test of each generator that is given masks, without labels and with."""
+    with_masks = [(name, mode) for name in names for mode in ("grey+mask", "grey+mask+labels") if needs_masks(name)]
+    given = [(name, mode) for name in names for mode in OVER_MASKS if may_be_given_masks(name)]
+    cases = [pytest.param(name, mode, id=f"{name}-{mode}") for name, mode in (*with_masks, *given)]
+    return pytest.mark.parametrize(("name", "mode"), cases)
 
 
 def discs(channels, classes, findings=0, count=COUNT, side=SIDE):
@@ -81,11 +132,12 @@ def facts(channels, classes, findings=0, side=SIDE):
 
 
 def built(name, mode="grey+mask", seed=0, **options):
-    return build(name, facts(*MODES[mode]), {**SMALL.get(name, {}), **options}, seed=seed)
+    given = {"masks": "given"} if mode in OVER_MASKS else {}
+    return build(name, facts(*MODES[mode]), {**SMALL.get(name, {}), **given, **options}, seed=seed)
 
 
-def fitted(name, mode="grey+mask", seed=0):
-    model = built(name, mode, seed)
+def fitted(name, mode="grey+mask", seed=0, **options):
+    model = built(name, mode, seed, **options)
     model.fit(*discs(*MODES[mode]), seed=3)
     return model
 
@@ -110,7 +162,7 @@ class Training:
 
     def step(self, step, total, update):
         images, masks, labels = discs(*MODES[self.mode])
-        chosen = batch_positions(COUNT, step * BATCH, BATCH, seed=1)
+        chosen = batch_positions(COUNT, step * BATCH, BATCH, seed=1)[rank() :: world()]
         index = None if masks is None else torch.from_numpy(masks[chosen].astype(np.int64))
         shown = None if labels is None else torch.from_numpy(labels[chosen])
         batch = Batch(torch.from_numpy(images[chosen]), index, shown, torch.from_numpy(chosen))
@@ -134,10 +186,15 @@ def trained(name, mode):
     return training.model
 
 
-def drawn(model, seeds=(11, 12, 13, 14), first=0, asked=ASKED):
+def drawn(model, seeds=(11, 12, 13, 14), first=0, asked=ASKED, masks=None):
     labels = torch.tensor(asked, dtype=torch.float32)[: len(seeds)] if model.conditional else None
     with torch.inference_mode():
-        return model.sample(Condition(len(seeds), first=first, labels=labels), Streams(seeds))
+        return model.sample(Condition(len(seeds), first=first, labels=labels, masks=masks), Streams(seeds))
+
+
+def given_masks(mode):
+    """Return four masks (4, H, W) int64 of the discs."""
+    return torch.from_numpy(discs(*MODES[mode])[1][:4].astype(np.int64))
 
 
 def digest(made):
@@ -157,41 +214,11 @@ class TestEvery:
         assert isinstance(plugin.REVISION, int)
         assert issubclass(plugin, Generator)
 
-    @pytest.mark.parametrize("mode", MODES)
-    def test_samples_have_the_shape_and_range_of_the_data(self, name, mode):
-        channels, classes, _ = MODES[mode]
-        made = drawn(fitted(name, mode))
-        assert made.images.shape == (4, channels, SIDE, SIDE)
-        assert made.images.dtype == torch.float32
-        assert made.images.abs().max() <= 1
-        if not classes:
-            assert made.masks is None
-            return
-        assert made.masks.shape == (4, SIDE, SIDE)
-        assert made.masks.dtype == torch.int64
-        assert made.masks.min() >= 0
-        assert made.masks.max() < classes
-
-    @pytest.mark.parametrize("mode", MODES)
-    def test_samples_carry_labels_of_their_own_only_where_the_generator_says_so(self, name, mode):
-        model, findings = fitted(name, mode), len(facts(*MODES[mode]).labels)
-        assert model.conditional is (bool(findings) and "labels" in model.accepts)
-        made = drawn(model)
-        if not findings or "labels" not in model.emits:
-            assert made.labels is None
-            return
-        assert not model.conditional  # Labels are asked for or served, not both.
-        assert made.labels.shape == (4, findings)
-        assert made.labels.dtype == torch.float32
-        assert set(made.labels.unique().tolist()) <= {0.0, 1.0}
-
-    @pytest.mark.parametrize("mode", LABELLED)
-    def test_a_condition_changes_the_sample_that_it_is_for(self, name, mode):
-        model = trained(name, mode)
-        other = ((0, 0), (1, 0), (1, 1), (1, 1))
-        one, two = drawn(model).images, drawn(model, asked=other).images
-        changed = [i for i in range(4) if not torch.allclose(one[i], two[i], atol=1e-5)]
-        assert changed == ([2] if model.conditional else [])
+    def test_says_what_it_is_and_where_it_comes_from(self, name):
+        plugin = plugins.find("generators", name)
+        assert plugin.CONTROL is (name in CONTROLS)
+        assert "\n" not in plugin.PAPER
+        assert plugin.CONTROL or any(year in plugin.PAPER for year in map(str, range(2014, 2030)))
 
     def test_unconditional_on_request_is_the_generator_of_an_unlabelled_cohort(self, name):
         plugin = plugins.find("generators", name)
@@ -210,7 +237,8 @@ class TestEvery:
         assert digest(drawn(model)) == digest(drawn(plain))
 
     def test_the_seed_alone_decides(self, name):
-        model = fitted(name)
+        # Masks from a network that learnt nothing are all alike, and all that is random may be the mask.
+        model = fitted(name, **({"mask_source": "jittered"} if needs_masks(name) else {}))
         torch.manual_seed(1)
         first = drawn(model)
         torch.manual_seed(2)
@@ -218,29 +246,12 @@ class TestEvery:
         if name not in SERVED_IN_ORDER:
             assert digest(drawn(model, seeds=(21, 22, 23, 24))) != digest(first)
 
-    @pytest.mark.parametrize("mode", ["grey+mask", "grey+mask+labels"])
-    def test_a_sample_does_not_depend_on_its_neighbours(self, name, mode):
-        model = fitted(name, mode).train()
-        among, alone = drawn(model), drawn(model, seeds=(13,), first=2, asked=ASKED[2:])
-        # A matrix product of another height sums in another order: 1e-5 of a unit range, not a grey level (8e-3).
-        assert torch.allclose(among.images[2], alone.images[0], atol=1e-5)
-        assert (among.masks[2] == alone.masks[0]).float().mean() > 0.99
-        assert among.labels is None or torch.equal(among.labels[2], alone.labels[0])
-
     def test_sampling_leaves_no_trace(self, name):
         model = fitted(name).train()
         before = {key: value.clone() for key, value in model.state_dict().items()}
         drawn(model)
         assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
         assert all(module.training for module in model.modules())
-
-    @pytest.mark.parametrize("mode", ["grey", "grey+mask", "grey+mask+labels"])
-    def test_a_weights_file_gives_the_same_samples(self, name, mode, tmp_path):
-        model = fitted(name, mode)
-        runs.save_tensors(tmp_path / "w.safetensors", model.state_dict(), {"kind": "test"})
-        other = built(name, mode, seed=9)
-        other.load_state_dict(runs.load_tensors(tmp_path / "w.safetensors")[0])
-        assert digest(drawn(other)) == digest(drawn(model))
 
     def test_an_odd_shape_is_refused_or_served(self, name):
         odd = facts(1, 2, side=20)
@@ -253,15 +264,107 @@ class TestEvery:
         model.fit(images[..., :12].copy(), masks[..., :12].copy(), None, seed=0)
         assert drawn(model).images.shape == (4, 1, 20, 12)
 
-    def test_a_control_says_so(self, name):
-        assert plugins.find("generators", name).CONTROL is (name in CONTROLS)
+
+class TestEveryMode:
+    @exam(NAMES, MODES)
+    def test_samples_have_the_shape_and_range_of_the_data(self, name, mode):
+        channels, classes, _ = MODES[mode]
+        made = drawn(fitted(name, mode))
+        assert made.images.shape == (4, channels, SIDE, SIDE)
+        assert made.images.dtype == torch.float32
+        assert made.images.abs().max() <= 1
+        if not classes:
+            assert made.masks is None
+            return
+        assert made.masks.shape == (4, SIDE, SIDE)
+        assert made.masks.dtype == torch.int64
+        assert made.masks.min() >= 0
+        assert made.masks.max() < classes
+
+    @exam(NAMES, MODES)
+    def test_samples_carry_labels_of_their_own_only_where_the_generator_says_so(self, name, mode):
+        model, findings = fitted(name, mode), len(facts(*MODES[mode]).labels)
+        assert model.conditional is (bool(findings) and "labels" in model.accepts)
+        made = drawn(model)
+        if not findings or "labels" not in model.emits:
+            assert made.labels is None
+            return
+        assert not model.conditional  # Labels are asked for or served, not both.
+        assert made.labels.shape == (4, findings)
+        assert made.labels.dtype == torch.float32
+        assert set(made.labels.unique().tolist()) <= {0.0, 1.0}
+
+    @exam(NAMES, LABELLED)
+    def test_a_condition_changes_the_sample_that_it_is_for(self, name, mode):
+        model = trained(name, mode)
+        other = ((0, 0), (1, 0), (1, 1), (1, 1))
+        masks = given_masks(mode) if model.mask_conditional else None  # Else the labels may change but the mask.
+        one, two = drawn(model, masks=masks).images, drawn(model, asked=other, masks=masks).images
+        changed = [i for i in range(4) if not torch.allclose(one[i], two[i], atol=1e-5)]
+        assert changed == ([2] if model.conditional else [])
+
+    @exam(NAMES, ["grey+mask", "grey+mask+labels", *OVER_MASKS])
+    def test_a_sample_does_not_depend_on_its_neighbours(self, name, mode):
+        model = fitted(name, mode).train()
+        among, alone = drawn(model), drawn(model, seeds=(13,), first=2, asked=ASKED[2:])
+        # A matrix product of another height sums in another order: 1e-5 of a unit range, not a grey level (8e-3).
+        assert torch.allclose(among.images[2], alone.images[0], atol=1e-5)
+        assert (among.masks[2] == alone.masks[0]).float().mean() > 0.99
+        assert among.labels is None or torch.equal(among.labels[2], alone.labels[0])
+
+    @exam(NAMES, ["grey", "grey+mask", "grey+mask+labels", *OVER_MASKS])
+    def test_a_weights_file_gives_the_same_samples(self, name, mode, tmp_path):
+        model = fitted(name, mode)
+        runs.save_tensors(tmp_path / "w.safetensors", model.state_dict(), {"kind": "test"})
+        other = built(name, mode, seed=9)
+        other.load_state_dict(runs.load_tensors(tmp_path / "w.safetensors")[0])
+        assert digest(drawn(other)) == digest(drawn(model))
 
 
-@pytest.mark.parametrize("name", ITERATIVE)
+class TestOverMasks:
+    @painted(NAMES)
+    def test_a_mask_changes_the_image_that_is_painted_over_it(self, name, mode):
+        model, masks = trained(name, mode), given_masks(mode)
+        other = masks.clone()
+        other[2] = masks[2].roll(3, 0)
+        one, two = drawn(model, masks=masks), drawn(model, masks=other)
+        assert torch.equal(one.masks, masks)
+        assert torch.equal(two.masks, other)
+        changed = [i for i in range(4) if not torch.allclose(one.images[i], two.images[i], atol=1e-5)]
+        assert changed == [2]
+
+    @painted(NAMES)
+    @pytest.mark.parametrize("source", get_args(MaskSource))
+    def test_without_masks_it_draws_them_from_the_bank(self, name, mode, source, monkeypatch):
+        model, drawn_masks, draw = fitted(name, mode, mask_source=source), [], MaskBank.draw
+
+        def recording(bank, condition, rng):
+            drawn_masks.append(draw(bank, condition, rng))
+            return drawn_masks[-1]
+
+        monkeypatch.setattr(MaskBank, "draw", recording)
+        made = drawn(model)
+        assert len(drawn_masks) == 1
+        assert torch.equal(made.masks, drawn_masks[0])
+        again = drawn(model, masks=made.masks)  # The images were painted over these masks and no others.
+        assert torch.equal(again.masks, made.masks)
+        assert source != "training" or all(len(each.unique()) > 1 for each in made.masks)
+
+    @painted(NAMES)
+    def test_a_cohort_without_masks_is_refused_in_one_line(self, name, mode):
+        options = {**SMALL.get(name, {}), **({"masks": "given"} if mode in OVER_MASKS else {})}
+        channels, _, findings = MODES[mode]
+        with pytest.raises(InputError) as refusal:
+            build(name, facts(channels, 0, findings), options)
+        assert "masks" in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+
+
 class TestTrainedInSteps:
+    @exam(ITERATIVE, ["grey+mask", "grey over masks"])
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-    def test_the_first_loss_falls(self, name, precision):
-        training = Training(name, precision=precision)
+    def test_the_first_loss_falls(self, name, mode, precision):
+        training = Training(name, mode, precision=precision)
         before = training.losses(10)
         training.steps(0, 30)
         after = training.losses(10)
@@ -269,7 +372,7 @@ class TestTrainedInSteps:
         # Same images and random numbers before and after, so the difference is what was learnt.
         assert np.mean(after) < 0.95 * np.mean(before)
 
-    @pytest.mark.parametrize("mode", ["grey", "rgb+mask", "grey+mask+labels"])
+    @exam(ITERATIVE, ["grey", "rgb+mask", "grey+mask+labels", "grey over masks+labels"])
     def test_learns_from_every_kind_of_image(self, name, mode):
         training = Training(name, mode)
         before = {key: value.clone() for key, value in training.model.state_dict().items()}
@@ -277,7 +380,7 @@ class TestTrainedInSteps:
         weights = {key: value for key, value in training.model.named_parameters() if value.dim() > 1}
         assert [key for key, value in weights.items() if torch.equal(value, before[key])] == []
 
-    @pytest.mark.parametrize("mode", ["grey+mask", "grey+mask+labels"])
+    @exam(ITERATIVE, ["grey+mask", "grey+mask+labels", "grey over masks+labels"])
     def test_resumed_is_bitwise_the_same_as_uninterrupted(self, name, mode, tmp_path):
         whole = Training(name, mode)
         whole.steps(0, 6)
@@ -295,6 +398,88 @@ class TestTrainedInSteps:
         assert all(torch.equal(value, again[key]) for key, value in state.items())
 
 
+def environment():
+    """Return the environment of a process that can import this file."""
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(plugins.__file__).parents[1])])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+class Plain(torch.optim.SGD):
+    """Gradient descent at a rate of its own that keeps every gradient that it follows.
+
+    Adam would turn the rounding of a gradient near zero into a whole step.
+    """
+
+    def __init__(self, optimiser):
+        super().__init__([p for group in optimiser.param_groups for p in group["params"]], lr=1e-3)
+        self.followed = []
+
+    def step(self):
+        (group,) = self.param_groups
+        group["lr"] = 1e-3  # whatever the generator's schedule says
+        self.followed.append([None if p.grad is None else p.grad.clone() for p in group["params"]])
+        super().step()
+
+
+def shared(name, mode):
+    """Return (gradients of every optimiser and step, state) after steps on this process's share of the batches."""
+    training = Training(name, mode)
+    training.optimisers = {key: Plain(optimiser) for key, optimiser in training.optimisers.items()}
+    training.update = Updater(training.optimisers, torch.device("cpu"), "fp32")
+    for step in SHARED_STEPS:
+        training.steps(step, step + 1)
+    gradients = {key: optimiser.followed for key, optimiser in training.optimisers.items()}
+    return {"gradients": gradients, "state": dict(training.model.state_dict())}
+
+
+def share(number, names, out):
+    """Train generators as one of two processes, and write what came out."""
+    limit = datetime.timedelta(seconds=300)
+    meeting = {"init_method": (out / "meeting").as_uri(), "rank": number, "world_size": 2, "timeout": limit}
+    torch.distributed.init_process_group("gloo", **meeting)
+    for name in names:
+        try:
+            found = {mode: shared(name, mode) for mode in SHARED_MODES if sits(name, mode)}
+        except Exception as error:  # the others are examined all the same
+            found = {"error": repr(error)}
+        torch.save(found, out / f"{name}-{number}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def halves(request, tmp_path_factory):
+    """Train all generators that are examined now by two processes, once; return the folder of what came out."""
+    out = tmp_path_factory.mktemp("halves")
+    tests = [item for item in request.session.items if "halves" in getattr(item, "fixturenames", ())]
+    names = list(dict.fromkeys(item.callspec.params["name"] for item in tests))
+    code = "import sys, json, pathlib, test_generators\n"
+    code += "test_generators.share(int(sys.argv[1]), json.loads(sys.argv[2]), pathlib.Path(sys.argv[3]))"
+    commands = [[sys.executable, "-c", code, str(number), json.dumps(names), str(out)] for number in range(2)]
+    pair = [subprocess.Popen(command, env=environment()) for command in commands]
+    codes = [process.wait(timeout=600) for process in pair]
+    assert codes == [0, 0]
+    return out
+
+
+@exam(ITERATIVE, SHARED_MODES)
+def test_two_processes_on_half_a_batch_each_are_one(name, mode, halves):
+    whole = shared(name, mode)
+    for number in range(2):
+        half = torch.load(halves / f"{name}-{number}.pt", weights_only=True)
+        assert "error" not in half, half["error"]
+        for key, followed in whole["gradients"].items():
+            pairs = zip(followed, half[mode]["gradients"][key], strict=True)
+            for step, (expected, found) in enumerate(pairs):
+                size = torch.stack([each.norm() for each in expected if each is not None]).max()
+                for one, other in zip(expected, found, strict=True):
+                    assert (one is None) is (other is None)
+                    # Sums in another order: 1e-7 of what is summed, which cancels to a hundredth, and grows by step.
+                    assert one is None or (one - other).norm() <= 1e-3 * one.norm() + 1e-5 * size, (key, step)
+        for key, expected in whole["state"].items():  # Buffers, too: running means, probabilities.
+            found = half[mode]["state"][key]
+            assert torch.allclose(found.double(), expected.double(), rtol=1e-4, atol=1e-5), key
+
+
 def digests():
     return {name: digest(drawn(fitted(name, "grey+mask+labels"))) for name in NAMES}
 
@@ -303,8 +488,6 @@ def test_another_process_with_another_hash_seed_draws_the_same_bits():
     threads = torch.get_num_threads()
     code = f"import torch; torch.set_num_threads({threads})\n"
     code += "import json, test_generators\nprint(json.dumps(test_generators.digests()))"
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(plugins.__file__).parents[1])])
-    environment = {**os.environ, "PYTHONHASHSEED": "4711", "PYTHONPATH": path}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    command, hashed = [sys.executable, "-c", code], {**environment(), "PYTHONHASHSEED": "4711"}
+    done = subprocess.run(command, env=hashed, capture_output=True, text=True, check=True, timeout=300)
     assert json.loads(done.stdout) == digests()

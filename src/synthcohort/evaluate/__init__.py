@@ -104,7 +104,7 @@ def _planned(
 ) -> Plan:
     if seeds < 1:
         raise BadOption("--seeds is at least 1", str(seeds), "Give a positive number")
-    metrics = _rows.metrics(plugins.names("metrics") if metric_names is None else metric_names)
+    metrics = _metrics(cohorts[0], metric_names)
     findings = _sets.common_labels(*cohorts)
     tasks = _tasks(cohorts[0], findings, task_names, options)
     starts = {name: weights[plugin.WEIGHTS] for name, (plugin, _) in tasks.items() if plugin.WEIGHTS in weights}
@@ -138,6 +138,20 @@ def _planned(
         missing.append(f"Findings that the scored cohort does not have: {', '.join(gone)}.")
     not_measured = (*_NOT_MEASURED, *missing)
     return Plan(metrics, extractors, task_space, tasks, findings, starts, not_measured, seeds, seed, config)
+
+
+def _metrics(real: Cohort, names: Sequence[str] | None) -> list[_rows.Metric]:
+    """Return the metrics that were asked for; those of masks only where there are masks.
+
+    Raises:
+        InputError: One was asked for by name that cannot be had.
+    """
+    found = _rows.metrics(plugins.names("metrics") if names is None else names)
+    served = [metric for metric in found if metric.space != "masks" or real.facts.mask_classes]
+    if names is not None and len(served) < len(found):
+        name = next(metric.name for metric in found if metric not in served)
+        raise InputError(f"The metric {name} needs masks", "the cohorts have none", "Leave it out of --metrics")
+    return served
 
 
 def _tasks(

@@ -15,7 +15,7 @@ from .. import plugins
 from ..runs import derive_seed
 from ..types import Features, Role, Score, Value
 from ._sets import ImageSet
-from ._spaces import PIXELS, FeatureCache
+from ._spaces import MASKS, PIXELS, FeatureCache
 
 GAUSSIAN, COPYCAT, HOLDOUT, REAL = "gaussian", "copycat", "holdout", "real"
 FEWEST_OF_A_FINDING = 20
@@ -31,7 +31,7 @@ class Metric:
 
     @property
     def space(self) -> str:
-        """Return what it is computed on: "features", "copies" or "predictions"."""
+        """Return what it is computed on: "features", "copies", "masks" or "predictions"."""
         return str(self.module.SPACE)
 
     @property
@@ -86,7 +86,7 @@ class Rows:
 
         Args:
             value: What was measured.
-            family: "image", "copies", "train" or "test": with metric, space and label it names the comparison.
+            family: "image", "copies", "masks", "train" or "test": with metric, space and label it names the comparison.
             space: The feature space's name without digest, or the task's.
             role: subject, ceiling or bad.
             subject: What was scored; the cohort's own name when left out.
@@ -204,48 +204,53 @@ def _add_distance(
 def add_copies(
     rows: Rows,
     metric: Metric,
-    spaces: Mapping[str, Any],
-    cache: FeatureCache,
+    spaces: Mapping[str, Callable[[ImageSet], Features]],
     real: tuple[ImageSet, ImageSet],
     roles: Roles,
 ) -> dict[str, Any]:
-    """Add the share of copies in every space, and return the verdicts on the subject's images by space.
+    """Add the share of copies in every space, and return the verdicts on the subject's images or masks by space.
 
     Args:
         rows: Where the scores go.
         metric: With `score` and `verdicts`, and `calibrate` when it can reuse a calibration.
-        spaces: Space -> extractor; the first is the one that decides `copy`.
-        cache: Of features.
+        spaces: Space -> what a set looks like in it; the first is the one that decides `copy`.
         real: Training images, and images of patients that nothing was trained on.
         roles: The cohort, patients of the other reference half, jittered training images.
     """
     found = {}
-    for space, extractor in spaces.items():
-        train, reference = (cache.features(each, extractor) for each in real)
+    for space, seen in spaces.items():
+        train, reference = (seen(each) for each in real)
         reuse: dict[str, Any] = {}
         if hasattr(metric.module, "calibrate"):
             reuse["calibration"] = metric.module.calibrate(train, reference)
         for role, images in roles.items():
-            features, start = cache.features(images, extractor), time.perf_counter()
+            features, start = seen(images), time.perf_counter()
             values = metric.score(train, features, reference, seed=derive_seed(rows.seed, metric.name), **reuse)
             seconds = time.perf_counter() - start
-            _add_copies_of(rows, values, role, features, len(train), space, seconds)
+            _add_copies_of(rows, metric, values, role, features, len(train), space, seconds)
             if role == "subject" and values and values[0].status == "ok":
                 found[space] = metric.module.verdicts(train, features, reference, **reuse)
     return found
 
 
 def _add_copies_of(
-    rows: Rows, values: Sequence[Value], role: Role, features: Features, n_train: int, space: str, seconds: float
+    rows: Rows,
+    metric: Metric,
+    values: Sequence[Value],
+    role: Role,
+    features: Features,
+    n_train: int,
+    space: str,
+    seconds: float,
 ) -> None:
     for value in values:
         rows.add(
             value,
-            family="copies",
+            family=metric.space,
             space=space,
             role=role,
             subject="" if role == "subject" else {"ceiling": HOLDOUT, "bad": COPYCAT}[role],
-            arm="copies",
+            arm=metric.space,
             n_real=n_train,
             n_synthetic=len(features),
             extractor=features.name,
@@ -255,6 +260,8 @@ def _add_copies_of(
 
 def verdict_table(sample_ids: Sequence[str], train_ids: Sequence[str], verdicts: Mapping[str, Any]) -> pd.DataFrame:
     """Return samples.parquet: sample_id, nearest_<space>, similarity_<space>, and `copy` as judged on pixels.
+
+    Where masks were judged, the space "masks" is among them, and `mask_copy` is their verdict.
 
     Args:
         sample_ids: Of the scored cohort.
@@ -266,5 +273,8 @@ def verdict_table(sample_ids: Sequence[str], train_ids: Sequence[str], verdicts:
         table[f"nearest_{space}"] = np.asarray(train_ids, dtype=object)[found.nearest]
         table[f"similarity_{space}"] = np.asarray(found.similarity, np.float64)
     judged = verdicts[PIXELS].copy if PIXELS in verdicts else [None] * len(sample_ids)
-    result: pd.DataFrame = pd.DataFrame({**table, "copy": pd.array(judged, dtype="boolean")})
+    table["copy"] = pd.array(judged, dtype="boolean")
+    if MASKS in verdicts:
+        table["mask_copy"] = pd.array(verdicts[MASKS].copy, dtype="boolean")
+    result: pd.DataFrame = pd.DataFrame(table)
     return result

@@ -11,12 +11,13 @@ import numpy as np
 
 from .. import plugins
 from ..errors import BadOption, InputError, Mismatch, writing
+from ..extractors.pixels import SIZE, area_weights
 from ..runs import fingerprint, write_atomic
 from ..types import Array, Features
 from ._jobs import Fitted
 from ._sets import ImageSet
 
-PIXELS, TASK = "pixels", "task"
+PIXELS, TASK, MASKS = "pixels", "task", "masks"
 
 
 class TaskSpace:
@@ -63,6 +64,20 @@ class FeatureCache:
                 self._folder.mkdir(parents=True, exist_ok=True)
             write_atomic(path, buffer.getvalue())
         return Features(values, images.patients, extractor.name)
+
+
+def mask_features(images: ImageSet, classes: int) -> Features:
+    """Return (n, classes - 1, 32, 32) float32: how much of each place is of each class but the background.
+
+    They are kept nowhere: small masks are masks.
+    """
+    assert images.masks is not None, "masks are compared where both cohorts have them"
+    rows, columns = (area_weights(side, SIZE).astype(np.float32) for side in images.masks.shape[1:])
+    foreground = np.arange(1, classes)[:, None, None]
+    shares = np.empty((len(images), classes - 1, SIZE, SIZE), np.float32)
+    for place, mask in enumerate(images.masks):
+        shares[place] = rows @ (mask == foreground).astype(np.float32) @ columns.T
+    return Features(shares, images.patients, MASKS)
 
 
 def _load(path: Path) -> Array:

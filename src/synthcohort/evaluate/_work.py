@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from .. import plugins, runs
 from ..cohort import Cohort
 from ..progress import say, track
-from ..types import Score, Value
+from ..types import Features, Score, Value
 from . import _auc, _dice, _folder, _rows, _sets, _spaces, _utility
 from ._jobs import Jobs
 
@@ -234,8 +235,8 @@ class Evaluation:
         )
 
     def _copies(self, spaces: Mapping[str, Any]) -> dict[str, Any]:
-        """Score copies in every space and return the verdicts on the subject's images by space."""
-        wanted = self._of("copies")
+        """Score copies in every space, those of masks too, and return the verdicts on the subject by space."""
+        wanted = [*self._of("copies"), *self._of("masks")]
         if not wanted:
             return {}
         real, seed = self.real, self.plan.seed
@@ -245,9 +246,14 @@ class Evaluation:
         roles = _rows.Roles(self.subject, real.holdout, copycat)
         able = {name: space for name, space in spaces.items() if getattr(space, "FINDS_COPIES", True)}
         every = {_spaces.PIXELS: plugins.find("extractors", _spaces.PIXELS)(), **able}
+        classes = len(self.real_cohort.facts.mask_classes)
+        seen: dict[str, dict[str, Callable[[_sets.ImageSet], Features]]] = {
+            "copies": {name: partial(self.cache.features, extractor=space) for name, space in every.items()},
+            "masks": {_spaces.MASKS: partial(_spaces.mask_features, classes=classes)},
+        }
         found: dict[str, Any] = {}
         for metric in track(wanted, "Copies", len(wanted), "metrics"):
-            found |= _rows.add_copies(self.rows, metric, every, self.cache, (real.train, real.held_out), roles)
+            found |= _rows.add_copies(self.rows, metric, seen[metric.space], (real.train, real.held_out), roles)
         return found
 
     def _write(self, verdicts: Mapping[str, Any], seconds: float) -> None:

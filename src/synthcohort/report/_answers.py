@@ -23,7 +23,7 @@ def answers(subject: Subject) -> list[dict[str, Any]]:
     asked: dict[str, list[_Part]] = {
         "realism": [("", _sentences.say_realism(shown.realism, distances), shown.realism)],
         "utility": _utility(subject),
-        "copies": [("", _sentences.say_copies(shown.copies), shown.copies)],
+        "copies": _copies(subject),
         "labels": _labels(subject),
     }
     return [
@@ -40,6 +40,15 @@ def _utility(subject: Subject) -> list[_Part]:
         parts.append(("segmentation", _sentences.say_utility(shown.utility, shown.ratio), shown.utility))
     if shown.auc is not None:
         parts.append(("classification", _label_sentences.say_auc(shown.auc, shown.gap, subject.findings), shown.auc))
+    return parts
+
+
+def _copies(subject: Subject) -> list[_Part]:
+    """Return one part for the images, and one for the masks where they were compared."""
+    shown = subject.headline
+    parts: list[_Part] = [("images", _sentences.say_copies(shown.copies), shown.copies)]
+    if shown.mask_copies is not None:
+        parts.append(("masks", _sentences.say_copies(shown.mask_copies, of="masks"), shown.mask_copies))
     return parts
 
 

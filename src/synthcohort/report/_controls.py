@@ -8,19 +8,22 @@ from typing import Any, Literal
 
 from ..types import Score
 from ._compare import Comparison, bounds, select, usable, worse
-from ._headline import COPIES, Headline, excess, headline
+from ._headline import COPIES, MASK_COPIES, Headline, excess, headline
 from ._read import Evaluation
 
-Audit = Literal["copies", "realism", "utility", "labels"]
+Audit = Literal["copies", "masks", "realism", "utility", "labels"]
 
 # Generators whose right answer is known: (audit, must it be called out).
 EXPECTATIONS: dict[str, tuple[tuple[Audit, bool], ...]] = {
-    "copycat": (("copies", True),),
-    "memoriser": (("copies", True),),
+    "copycat": (("copies", True), ("masks", True)),
+    "memoriser": (("copies", True), ("masks", True)),
+    "mixup": (("copies", True), ("masks", True)),
     "gaussian": (("realism", True), ("utility", True)),
-    "holdout": (("copies", False), ("labels", False)),
+    "holdout": (("copies", False), ("masks", False), ("labels", False)),
 }
-BUILT_IN: tuple[tuple[Audit, bool], ...] = (("copies", True), ("realism", True), ("utility", True), ("labels", True))
+BUILT_IN: tuple[tuple[Audit, bool], ...] = tuple(
+    (audit, True) for audit in ("copies", "masks", "realism", "utility", "labels")
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Control:
     Attributes:
         name: The control, e.g. "copycat".
         evaluation: The cohort in whose evaluation it was scored.
-        audit: "copies", "realism", "utility", or "labels": whether the findings that were asked for can be recovered.
+        audit: "copies", "masks" for copied masks, "realism", "utility", or "labels": whether the findings that were
+            asked for can be recovered.
         expected: Whether the audit should call it out.
         called_out: Whether its interval lies beyond the threshold; None when it could not be estimated.
         value: Its score.
@@ -95,7 +99,7 @@ def _tried(shown: Headline, comparisons: Sequence[Comparison]) -> list[tuple[Aud
         ("labels", shown.shows),
     )
     found = [(audit, [comparison]) for audit, comparison in single if comparison is not None]
-    return [("copies", select(comparisons, COPIES)), *found]
+    return [("copies", select(comparisons, COPIES)), ("masks", select(comparisons, MASK_COPIES)), *found]
 
 
 def _scored(candidates: Sequence[Comparison], *, own: bool) -> list[tuple[Score, Score | None]]:

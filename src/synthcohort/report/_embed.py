@@ -50,7 +50,8 @@ def examples(evaluation: Evaluation, *, show_real: bool) -> tuple[list[dict[str,
         }
         for i in chosen
     ]
-    notes = [_text.withheld_copies(withheld)] if withheld else []
+    judged = () if evaluation.samples is None else evaluation.samples.columns
+    notes = [_text.withheld_copies(withheld, masks="mask_copy" in judged)] if withheld else []
     notes += [_label_text.WITHHELD_LABELS] if stored.findings and not told else []
     return tiles, " ".join(notes)
 
@@ -60,7 +61,8 @@ def _flagged(evaluation: Evaluation, stored: Pictures) -> Array:
     samples = evaluation.samples
     if samples is None or "copy" not in samples:
         return np.zeros(len(stored.images), bool)
-    copies = samples.loc[samples["copy"].fillna(False).astype(bool), "sample_id"].astype(str)
+    judged = samples[[name for name in ("copy", "mask_copy") if name in samples]]
+    copies = samples.loc[judged.fillna(False).astype(bool).any(axis=1), "sample_id"].astype(str)
     if stored.sample_ids is None:
         return np.full(len(stored.images), bool(len(copies)))
     flagged: Array = np.isin(stored.sample_ids.astype(str), copies.to_numpy(dtype=str))

@@ -105,6 +105,17 @@ GLOSSARY = {
         " other, all but about one in a thousand.",
         "0 to 100 %, lower is better; read it beside the share among held-out patients.",
     ),
+    "mask_copies": Term(
+        "Share of masks that copy a training mask",
+        "Share of masks that resemble a training mask more than the masks of different patients resemble each other,"
+        " all but about one in a thousand. Small masks are alike by nature and weigh little; an empty one is no copy.",
+        "0 to 100 %, lower is better; read it beside the share among held-out patients.",
+    ),
+    "mask_similarity_median": Term(
+        "Median similarity of masks",
+        "Similarity of the typical mask to the training mask nearest to it, less where the mask is small.",
+        "-1 to 1; neither end is good: too low is unreal, too high is copied.",
+    ),
     "nearest_similarity_median": Term(
         "Median similarity",
         "Similarity of the typical image to the training image nearest to it.",

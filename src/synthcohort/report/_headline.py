@@ -12,7 +12,8 @@ from ._counts import score_json
 from ._label_text import MEAN
 
 DISTANCES = ("kid", "fid", "frechet")  # in the order in which they speak for realism; KID is unbiased at small n
-UTILITY, RATIO, COPIES, TASK_SPACE = "dice_volume", "dice_ratio", "copies", "task"
+UTILITY, RATIO, TASK_SPACE = "dice_volume", "dice_ratio", "task"
+COPIES, MASK_COPIES = "copies", "mask_copies"
 AUCS, GAP, OVERFIT = ("auc", "auc_mirrored"), "auc_gap", "delta_syn"
 USE, SHOW = "synthetic->real", "real->synthetic"
 
@@ -30,6 +31,7 @@ class Headline:
         shows: Mean AUC on the cohort of a classifier trained on real images.
         overfit: AUC of a classifier on what it was trained on, less that on real patients.
         copies: The share of copies.
+        mask_copies: The share of masks that copy a training mask.
     """
 
     realism: Comparison | None
@@ -40,6 +42,7 @@ class Headline:
     shows: Comparison | None
     overfit: Comparison | None
     copies: Comparison | None
+    mask_copies: Comparison | None
 
     @property
     def utility_reading(self) -> Reading:
@@ -78,6 +81,8 @@ class Headline:
             "delta_syn_reading": self.overfit_reading,
             **_trio("copies", self.copies),
             "copies_reading": self.copies.reading if self.copies else "not_estimable",
+            **_trio("mask_copies", self.mask_copies),
+            "mask_copies_reading": self.mask_copies.reading if self.mask_copies else "not_estimable",
         }
 
 
@@ -114,6 +119,7 @@ def headline(comparisons: Sequence[Comparison]) -> Headline:
         shows=first(aucs(comparisons, SHOW, MEAN)),
         overfit=first(select(comparisons, OVERFIT, label=MEAN)),
         copies=_worst_excess(select(comparisons, COPIES)),
+        mask_copies=_worst_excess(select(comparisons, MASK_COPIES)),
     )
 
 

@@ -28,6 +28,8 @@ SHOWINGS: dict[Showing, str] = {
 PARTS = {
     "segmentation": "Structures",
     "classification": "Findings",
+    "images": "Images",
+    "masks": "Masks",
     "shows": "The finding that was asked for",
     "overfit": "Label overfitting",
 }

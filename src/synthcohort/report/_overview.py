@@ -18,13 +18,13 @@ _Shown = tuple[Comparison | None, Reading]
 _COLUMNS: dict[str, Callable[[Headline], Sequence[_Shown]]] = {
     "realism": lambda h: [(h.realism, h.realism.reading if h.realism else "not_estimable")],
     "utility": lambda h: [(h.utility, h.utility_reading), (h.auc, h.auc_reading)],
-    "copies": lambda h: [(h.copies, h.copies.reading if h.copies else "not_estimable")],
+    "copies": lambda h: [(c, c.reading if c else "not_estimable") for c in (h.copies, h.mask_copies)],
     "labels": lambda h: [(h.shows, h.shows.reading if h.shows else "not_estimable")],
     "overfit": lambda h: [(h.overfit, h.overfit_reading)],
 }
 
 _OF_LABELS = ("labels", "overfit")
-_NAMED = ("utility", "labels")  # a Dice, an AUC and a mirrored AUC are never mistaken for each other
+_NAMED = ("utility", "copies", "labels")  # a Dice, an AUC and a mirrored AUC are never mistaken for each other
 
 
 def overview(found: Sequence[Subject]) -> dict[str, Any]:

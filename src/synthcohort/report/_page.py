@@ -118,7 +118,7 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 
 def _control_row(control: Control) -> dict[str, Any]:
-    is_share = control.audit == "copies"
+    is_share = control.audit in ("copies", "masks")
     score = {"value": control.value, "threshold": control.threshold}
     return {
         "name": control.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from ..types import Score
 from ._compare import Comparison, bounds, paired_reading, usable
@@ -81,27 +82,27 @@ def say_utility(found: Comparison | None, ratio: Comparison | None) -> str:
     return f"{first}. {second}"
 
 
-def say_copies(found: Comparison | None) -> str:
-    """Return what the search for copies found, with the bound that it supports."""
+def say_copies(found: Comparison | None, *, of: Literal["images", "masks"] = "images") -> str:
+    """Return what the search for copied images, or masks, found, with the bound that it supports."""
     if found is None:
-        return "Not measured: the images were not compared with the training images."
+        return f"Not measured: the {of} were not compared with the training {of}."
     if found.reading == "not_estimable":
         return _not_estimable(found)
     subject, ceiling, bad = found.subject, found.ceiling, found.bad
     first = (
-        f"{number(subject.value, 'share')} of the synthetic images resemble a training image more than different"
-        " patients resemble each other"
+        f"{number(subject.value, 'share')} of the synthetic {of} resemble a training {of[:-1]} more than"
+        f" {'different patients' if of == 'images' else 'the masks of different patients'} resemble each other"
     )
     if ceiling is not None and usable(ceiling):
-        first += f"; among real images of patients who were never trained on it is {number(ceiling.value, 'share')}"
+        first += f"; among real {of} of patients who were never trained on it is {number(ceiling.value, 'share')}"
     second = {
-        "within": "That overlaps the range of held-out patients, which are few: it is neither shown that images were"
-        " copied nor that they were not. samples.parquet names the images above the threshold, so that they can be left"
+        "within": f"That overlaps the range of held-out patients, which are few: it is neither shown that {of} were"
+        f" copied nor that they were not. samples.parquet names the {of} above the threshold, so that they can be left"
         " out.",
         "beyond": "That is below the range of held-out patients.",
-        "between": "That is more than coincidence gives: some images repeat training images.",
-        "bad": "That is as much as among images that are copies on purpose.",
-        "blind": "The detector does not find more among images that are copies on purpose, so it is blind here and"
+        "between": f"That is more than coincidence gives: some {of} repeat training {of}.",
+        "bad": f"That is as much as among {of} that are copies on purpose.",
+        "blind": f"The detector does not find more among {of} that are copies on purpose, so it is blind here and"
         " nothing can be concluded.",
         "unclear": "There are no held-out patients beside it, so it cannot be read.",
     }[found.reading]
@@ -152,6 +153,7 @@ def say_control(control: Control) -> str:
 
 _AUDITS = {
     "copies": "the search for copies",
+    "masks": "the search for copied masks",
     "realism": "the distances",
     "utility": "the task",
     "labels": "the search for the asked findings",

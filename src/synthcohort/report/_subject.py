@@ -14,7 +14,7 @@ from . import _figures, _label_text, _text
 from ._compare import Comparison, compare, select, usable, whole_set
 from ._controls import Control, controls
 from ._findings import CHANCE, Finding, findings, mean_of
-from ._headline import COPIES, DISTANCES, UTILITY, Headline, headline
+from ._headline import COPIES, DISTANCES, MASK_COPIES, UTILITY, Headline, headline
 from ._numbers import space
 from ._read import Evaluation
 
@@ -100,7 +100,7 @@ def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison], of_each: Se
     distances = [c for c in fidelity if c.reading in ("within", "beyond", "between", "bad")]
     if distances:
         figures["fidelity"] = _figures.fidelity(distances, roles=_text.ROLES)
-    shares = [c for c in select(comparisons, COPIES) if usable(c.subject)]
+    shares = [c for name in (COPIES, MASK_COPIES) for c in select(comparisons, name) if usable(c.subject)]
     if shares:
         spaces = [space(c.subject.extractor) or "pixels" for c in shares]
         figures["copies"] = _figures.forest(shares, spaces, axis=_text.AXES["copies"], roles=_text.COPIES_ROLES)

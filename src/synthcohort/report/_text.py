@@ -13,6 +13,7 @@ from ._numbers import space
 ARMS = {
     "image": "Distances between sets of images",
     "copies": "Nearest training image",
+    "masks": "Nearest training mask",
     "real->real": "Trained on real, tested on real images",
     "synthetic->real": "Trained on synthetic, tested on real images",
     "real->synthetic": "Trained on real, tested on synthetic images",
@@ -96,7 +97,7 @@ ALT_OVERVIEW = (
 FOOTER = "Made by synthcohort. report.json beside this page holds the same numbers for programs."
 AXES = {
     "utility": "Dice per volume on real test patients",
-    "copies": "share of images counted as copies",
+    "copies": "share counted as copies",
     "training": "loss of the generator",
     "task": "validation loss of the task",
 }
@@ -106,10 +107,11 @@ CAPTIONS = {
     "fidelity": "Realism: where this cohort lies between unseen real images and the bad case, by score and feature"
     " space. An arrow marks a value outside the figure. Scores whose ceiling and bad case overlap are left"
     " out.",
-    "copies": "Copies: share of images that resemble a training image too closely; ceiling is held-out patients, bad"
-    " case is images copied on purpose.",
-    "similarity": "How similar each synthetic image is to the training image nearest to it, by space; right of the"
-    " dashed line of its colour an image counts as a copy.",
+    "copies": "Copies: share of images that resemble a training image too closely, and of masks that resemble a"
+    " training mask so; ceiling is held-out patients, bad case is images copied on purpose.",
+    "similarity": "How similar each synthetic image is to the training image nearest to it, by space, and each mask to"
+    " the training mask nearest to it where there are masks; right of the dashed line of its colour one counts as a"
+    " copy.",
     "training": "Training of the generator.",
     "task": "Training of the task networks: loss on the validation images of whatever each was trained on; one curve"
     " for each seed.",
@@ -141,6 +143,7 @@ _UNMEASURED = (
     ("Re-identification", "Whether a network that recognises patients recognises them here.", ("reidentification",)),
     ("A formal privacy guarantee", "No differential privacy was accounted for.", ("epsilon",)),
     ("Copies and near copies", "No comparison with the training images was made.", ("copies",)),
+    ("Copied masks", "The masks were not compared with the training masks.", ("mask_copies",)),
     ("Usefulness for a task", "No network was trained on the synthetic images.", ("dice_volume", "auc_gap")),
     ("Distance to the real images", "No feature space was used.", ("kid", "frechet", "fid")),
     ("Adding to real data", "Whether real and synthetic images together beat real images alone.", ("mix_gain",)),
@@ -197,9 +200,10 @@ def with_seed(name: str, seed: int) -> str:
     return f"{name}, seed {seed}"
 
 
-def withheld_copies(number_withheld: int) -> str:
-    """Return why some examples are not shown."""
-    return f"Held back because they resemble a training image too closely: {number_withheld} of the stored examples."
+def withheld_copies(number_withheld: int, *, masks: bool) -> str:
+    """Return why some examples are not shown; `masks` where masks were compared, too."""
+    what = "a training image, or their masks a training mask," if masks else "a training image"
+    return f"Held back because they resemble {what} too closely: {number_withheld} of the stored examples."
 
 
 def measure(score: Score) -> str:
