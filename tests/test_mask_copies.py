@@ -15,6 +15,7 @@ from synthcohort.evaluate import _folder, _metrics, evaluate
 from synthcohort.evaluate._sets import whole
 from synthcohort.evaluate._spaces import mask_features
 from synthcohort.metrics import mask_copies
+from synthcohort.report import report
 from synthcohort.types import Features
 
 SIDE, SLICES = 32, 4
@@ -139,6 +140,11 @@ def test_an_evaluation_says_which_masks_copy_a_training_mask(tmp_path):
     assert table["mask_copy"].sum() <= 22
     assert table["nearest_masks"].tolist()[:20] == [f"real{number}" for number in range(20)]
     assert not table["copy"].any()
+    page = report([tmp_path / "eval"], out=tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "of the synthetic masks resemble a training mask more than the masks of different patients" in page
+    assert "of the synthetic images resemble a training image more than different patients" in page
+    assert "That is more than coincidence gives: some masks repeat training masks" in page
+    assert "called out by the search for copied masks, as it should be" in page
 
 
 def test_masks_become_shares_of_places_by_class(tmp_path):

@@ -27,7 +27,7 @@ from synthcohort.cohort import Facts
 from synthcohort.errors import InputError
 from synthcohort.generators._mask_bank import MaskBank, MaskSource
 from synthcohort.nets.generator import RESERVED, Draws, Generator, Streams, build
-from synthcohort.nets.parallel import rank, world
+from synthcohort.parallel import rank, world
 from synthcohort.train._checkpoint import load_checkpoint, save_checkpoint
 from synthcohort.train._data import batch_positions
 from synthcohort.train._update import Updater, average, averaged_state

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.functional import avg_pool2d, relu
 
 from ..errors import InputError
-from ..nets.parallel import BatchNorm2d
+from ..parallel import BatchNorm2d
 from ._spectral import normalise_spectrally
 
 FIRST_SIDE, MIN_SIDE, MAX_FEATURES = 4, 16, 256

@@ -16,7 +16,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..nets.parallel import BatchNorm2d
+from ..parallel import BatchNorm2d
 from ._slope_conv import SlopeConv2d
 from ._spectral import normalise_spectrally
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nets.parallel import BatchNorm2d
+from ..parallel import BatchNorm2d
 from ._patch_critic import SLOPE, InstanceNorm2d
 from ._spectral import normalise_spectrally
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..nets.generator import Draws, Streams
 from ..nets.generator import Generator as Contract
-from ..nets.parallel import world
+from ..parallel import world
 from ..types import Array, Batch, Clock, Condition, Generated, Update
 from ._cpd_networks import STARTS, CpdCritic, CpdGenerator, FanIn, Projection
 from ._objective import adam
@@ -27,7 +27,7 @@ from ._penalties import gradient_penalty
 from ._progressive_networks import channel_widths
 from ._wasserstein import mean_losses, wasserstein
 
-FINEST_CHANNELS = 32  # at the full side, under protocol=recommended
+FINEST_CHANNELS = 16  # at the full side, under protocol=recommended
 PAPER_EMA_DECAY = 0.999
 
 
@@ -69,8 +69,8 @@ class Generator(Contract):
         protocol: Whose values hold where None is given here: "paper", train with --batch 256, or "recommended". The
             study's moving average, 0.999 per step, goes with "paper"; "recommended" takes `train`'s, which widens.
         latent: Length of the latent vector: 512 in the paper, 128 recommended.
-        channel_base: Channels are 2 x this / side, at most `channel_max`: 16384 in the paper. Recommended are 16 x the
-            full side, which is 32 channels there.
+        channel_base: Channels are 2 x this / side, at most `channel_max`: 16384 in the paper. Recommended are 8 x the
+            full side, which is 16 channels there.
         channel_max: Most channels of a layer: 512 in the paper, 128 recommended.
         learning_rate: Of both networks: 0.005 in both; the paper says that no setting ever changed; the released
             scripts take 0.006 for chest images of 512 px, and batches of 160 at 256 px and 64 at 512 px.

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 
 from ..errors import BadOption
 from ..nets.generator import Draws, Streams
-from ..nets.parallel import BatchNorm2d
+from ..parallel import BatchNorm2d
 from ..types import Batch, Clock, Condition, Generated, Update
 from ._mask_bank import MaskSource
 from ._painted import Painter

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import BadOption
 from ..nets.generator import Draws, Streams
 from ..nets.generator import Generator as Contract
-from ..nets.parallel import world
+from ..parallel import world
 from ..types import Batch, Clock, Condition, Generated, Update
 from ._objective import adam
 from ._penalties import gradient_penalty
@@ -35,7 +35,7 @@ from ._progressive_networks import (
 )
 from ._wasserstein import Auxiliary, label_loss, mean_losses, wasserstein
 
-FINEST_CHANNELS = 32  # at the full side, under protocol=recommended
+FINEST_CHANNELS = 16  # at the full side, under protocol=recommended
 GROWING_SHARE = 0.4  # of the training, under protocol=recommended
 PAPER_EMA_DECAY = 0.999
 UPDATE_PIXELS = 2048  # side x images of an update in the study: 256 images at side 8, 128 at side 16, ...
@@ -74,8 +74,8 @@ class Generator(Contract):
         protocol: Whose values hold where None is given here: "paper", train with --batch 256, or "recommended". The
             study's moving average, 0.999 per critic step, goes with "paper"; "recommended" takes `train`'s.
         latent: Length of the latent vector: 512 in the paper, 128 recommended.
-        channel_base: Channels are 2 x this / side, at most `channel_max`: 8192 in the paper. Recommended are 16 x the
-            full side, which is 32 channels there.
+        channel_base: Channels are 2 x this / side, at most `channel_max`: 8192 in the paper. Recommended are 8 x the
+            full side, which is 16 channels there.
         channel_max: Most channels of a layer: 512 in the paper, 128 recommended.
         learning_rate: Of both networks: 0.001 in the paper, 0.002 recommended.
         phase_images: Images of each phase: in the paper 1.4 million up to 32 px and 1 million above; recommended are 40

@@ -223,10 +223,16 @@ class Generator(Contract):
             style = self._styles(given)
             joint = self.generator.synthesis(style, given.noise)
             lengths = path_lengths(joint, style, rng.normal(*joint.shape))
-            self.path_length.lerp_(parallel.mean(lengths.detach().mean()), PATH_DECAY)
+            self._follow_lengths(parallel.mean(lengths.detach().mean()))
             penalty = (lengths - self.path_length).square().mean()
         update("generator", penalty * (self.path_length_weight * PATH_EVERY))
         return penalty.detach()
+
+    def _follow_lengths(self, mean: Tensor) -> None:
+        # From the first mean on. The published code starts at 0, so that for some hundred steps the penalty holds the
+        # image to one that no style changes: here the generator never came back from it.
+        followed = torch.lerp(self.path_length, mean, PATH_DECAY)
+        self.path_length.copy_(torch.where(self.path_length == 0, mean, followed))
 
     def _drawn(self, count: int, labels: Tensor | None, rng: Draws) -> Given:
         layers = self.generator.synthesis.layers

@@ -15,7 +15,7 @@ from .. import plugins
 from ..cohort import Facts
 from ..errors import BadOption, InputError
 from ..types import Array, Batch, Clock, Condition, Generated, Update
-from .draws import Draws, Streams
+from ._draws import Draws, Streams
 
 __all__ = ["EMA_EXPONENT", "RESERVED", "Draws", "Fitted", "Generator", "Streams", "build", "parameters"]
 
@@ -133,7 +133,7 @@ class Generator(Fitted):
         """Make one training step through `update` and return the losses.
 
         Nothing may be random but through `rng`, and nothing may be computed over the images of a batch but through
-        `nets.parallel`: then several devices do what one would.
+        `parallel`: then several devices do what one would.
 
         Args:
             batch: The images, or this device's share of them.

@@ -14,7 +14,7 @@ from .. import runs
 from .._labels import known_labels, stored_combinations
 from ..cohort import Cohort
 from ..errors import Mismatch
-from ..nets.parallel import rank, world
+from ..parallel import rank, world
 from ..progress import say
 from ..types import Array, Batch, to_unit_range
 

@@ -20,7 +20,7 @@ from torch import distributed, nn
 from .. import runs
 from ..devices import choose_device
 from ..errors import BadOption
-from ..nets.parallel import rank, world
+from ..parallel import rank, world
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import Diverged
 from ..nets.generator import Generator
-from ..nets.parallel import average_gradients, mean
+from ..parallel import average_gradients, mean
 
 
 class Updater:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .parallel import rank, world
+from ..parallel import rank, world
 
 
 class Streams:
