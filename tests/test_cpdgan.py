@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from synthcohort.nets.draws import Draws
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, linear
 
 from synthcohort.errors import BadOption, InputError
 from synthcohort.generators._cpd_networks import STARTS, ConditionalPixelNorm, CpdCritic, CpdGenerator
 from synthcohort.generators._progressive_networks import channel_widths
 from synthcohort.generators.cpdgan import Generator
+from synthcohort.nets.generator import Draws
 from synthcohort.types import Batch, Clock
 
 FINDINGS = ("a", "b", "c")

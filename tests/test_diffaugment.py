@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from synthcohort.nets.draws import Draws
 
 from synthcohort.generators._data_augmentation import augmented
 from synthcohort.generators._diffaugment import diffaugment
+from synthcohort.nets.generator import Draws
 
 COUNT, SIDE = 6, 16
 

@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from synthcohort.nets.draws import Draws, Streams
 from torch import nn
 
 from synthcohort import runs
 from synthcohort.generators._mask_bank import ROTATION, SCALE, SHIFT, STEPS, MaskBank, _grid, _jittered
+from synthcohort.nets.generator import Draws, Streams
 from synthcohort.types import Batch, Clock, Condition
 
 SIDE, CLASSES = 16, ("background", "ring", "core")

@@ -8,13 +8,13 @@ import math
 
 import pytest
 import torch
-from synthcohort.nets.draws import Draws, Streams
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, linear
 
 from synthcohort.errors import BadOption, InputError
 from synthcohort.generators._progressive_networks import ProgressiveCritic, ProgressiveGenerator, at_level
 from synthcohort.generators._wasserstein import label_loss, wasserstein
 from synthcohort.generators.proggan import Generator
+from synthcohort.nets.generator import Draws, Streams
 from synthcohort.types import Batch, Clock, Condition
 
 FINDINGS = ("a", "b", "c")

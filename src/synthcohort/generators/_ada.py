@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nets import parallel
+from .. import parallel
 from ..nets.generator import Draws
 
 Pipe = Literal["none", "anatomy", "bgc"]
@@ -212,7 +212,8 @@ def _scaled(x: Tensor, y: Tensor) -> Tensor:
 
 def _turned(angle: Tensor) -> Tensor:
     c, s, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
-    return torch.stack([c, -s, zero, s, c, zero, zero, zero, one], 1).unflatten(1, (3, 3))
+    matrices: Tensor = torch.stack([c, -s, zero, s, c, zero, zero, zero, one], 1).unflatten(1, (3, 3))
+    return matrices
 
 
 def _shifted(by: Tensor) -> Tensor:

@@ -135,7 +135,8 @@ class SelfAttention(nn.Module):
         value = functional.max_pool2d(self.value(x), 2).flatten(2).transpose(1, 2)
         # Logits without a scale, as in the paper.
         seen = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return x + self.strength * self.out(seen.transpose(1, 2).unflatten(2, x.shape[2:]))
+        attended: Tensor = x + self.strength * self.out(seen.transpose(1, 2).unflatten(2, x.shape[2:]))
+        return attended
 
 
 class UpAttention(nn.Module):

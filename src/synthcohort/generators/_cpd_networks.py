@@ -55,6 +55,7 @@ class ConditionalPixelNorm(nn.Module):
     def __init__(self, inputs: int, width: int, start: Start) -> None:
         super().__init__()
         self.affine = Linear(inputs, 2 * width, gain=start.norm_gain)
+        assert self.affine.bias is not None, "it was asked for"
         with torch.no_grad():
             self.affine.bias[:width] = start.scale
 
@@ -160,4 +161,5 @@ class CpdCritic(nn.Module):
             return (labels * scores).sum(1)
         if self.projection is None:
             return scores[:, 0]
-        return scores[:, 0] + (labels * self.projection(features).float()).sum(1)
+        told: Tensor = scores[:, 0] + (labels * self.projection(features).float()).sum(1)
+        return told

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ..nets.draws import Draws
+from ..nets.generator import Draws
 
 KINDS = ("flip", "rotation", "shift")
 MOST_DEGREES, SHIFT_SHARE = 60.0, 1 / 8

@@ -111,7 +111,8 @@ class Critic(nn.Module):
         if self.projection is None:
             return score
         assert labels is not None, "a critic that is told labels needs them"
-        return score + (labels * self.projection(features)).sum(1)
+        told: Tensor = score + (labels * self.projection(features)).sum(1)
+        return told
 
 
 def finish(network: nn.Module, look: Look, how: Initialisation, gain: float) -> None:
@@ -168,4 +169,5 @@ def _norm(norm: CriticNorm, width: int, *, tracked: bool = True) -> list[nn.Modu
 def _activation(name: Activation) -> nn.Module:
     if name == "leaky_relu":
         return nn.LeakyReLU(0.2, inplace=True)
-    return {"relu": nn.ReLU, "elu": nn.ELU, "selu": nn.SELU}[name](inplace=True)
+    made: nn.Module = {"relu": nn.ReLU, "elu": nn.ELU, "selu": nn.SELU}[name](inplace=True)
+    return made

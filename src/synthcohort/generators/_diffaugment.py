@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadOption
-from ..nets.draws import Draws
+from ..nets.generator import Draws
 
 TRANSLATION_SHARE, CUTOUT_SHARE = 1 / 8, 1 / 2
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
+from .. import parallel
 from ..errors import BadOption
-from ..nets import parallel
 from ._dcgan_networks import CriticNorm
 
 BURST_CRITIC_STEPS, BURST_PERIOD = 100, 500  # Arjovsky et al. 2017, released code

@@ -225,4 +225,5 @@ class CriticNetwork(Stages):
         features: Tensor = self.score((x * self.basis).sum((2, 3)))
         if self.embedding is None:
             return features.flatten()
-        return (features * self.embedding(labels)).sum(1) / math.sqrt(features.shape[1])
+        scores: Tensor = (features * self.embedding(labels)).sum(1) / math.sqrt(features.shape[1])
+        return scores

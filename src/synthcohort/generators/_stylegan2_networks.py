@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nets import parallel
+from .. import parallel
 from ._equalised import EPS, Conv2d, Linear, minibatch_stddev, pixel_norm
 from ._upfirdn import DOUBLING_GAIN, DoublingConv, Filtered, HalvingConv
 
@@ -118,7 +118,8 @@ class ToImage(nn.Module):
             scale = self.affine(style) / math.sqrt(self.weight.shape[1])
             kernels = self.weight.flatten(1) * scale[:, None]
         joint = torch.bmm(kernels.to(x.dtype), x.flatten(2)).float() + self.bias[:, None]
-        return joint.unflatten(2, x.shape[2:])
+        made: Tensor = joint.unflatten(2, x.shape[2:])
+        return made
 
 
 class Synthesis(nn.Module):
@@ -159,7 +160,8 @@ class Synthesis(nn.Module):
     def forward(self, styles: Tensor, noise: Tensor) -> Tensor:
         """Return (B, channels, H, W) float32 from styles (B, layers, S) and noise (B or 1, `self.noise`)."""
         maps = noise.split([side**2 for side in self.sides], 1)
-        x, joint = self.start.expand(len(styles), -1, -1, -1), None
+        x = self.start.expand(len(styles), -1, -1, -1)
+        joint: Tensor | None = None
         for index, (side, values) in enumerate(zip(self.sides, maps, strict=True)):
             x = self.convs[index](x, styles[:, index], values.unflatten(1, (1, side, side)))
             if index % 2 == 0:
@@ -266,8 +268,10 @@ class Critic(nn.Module):
             x = functional.leaky_relu(self.last(minibatch_stddev(x.float(), group)), SLOPE)
             x = self.out(functional.leaky_relu(self.hidden(x.flatten(1)), SLOPE))
             if self.mapping is None:
-                return x[:, 0]
-            return (x * self.mapping(None, labels)).sum(1) / math.sqrt(x.shape[1])
+                alone: Tensor = x[:, 0]
+                return alone
+            scores: Tensor = (x * self.mapping(None, labels)).sum(1) / math.sqrt(x.shape[1])
+            return scores
 
 
 def _spread(factors: Tensor, x: Tensor) -> Tensor:

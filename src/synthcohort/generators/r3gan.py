@@ -31,7 +31,7 @@ from ._r3gan_networks import CriticNetwork, GeneratorNetwork, stage_sides, stage
 class Generator(Contract):
     """R3GAN.
 
-    The paper's networks are width 192, max_width 768, blocks 2, patch 1 and a batch of 256 to 512 images.
+    The paper's networks have blocks 2, patch 1, max_width 768 and, for images of 256 pixels, width 96, for 32 width 768.
 
     Args:
         shape: (C, H, W); sides are `patch` times 4 to 7 times a power of two.

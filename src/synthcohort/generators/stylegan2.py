@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .. import parallel
 from ..errors import BadOption, InputError
-from ..nets import parallel
 from ..nets.generator import Draws, Streams
 from ..nets.generator import Generator as Contract
 from ..types import Batch, Clock, Condition, Generated, Update
