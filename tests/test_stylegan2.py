@@ -453,6 +453,17 @@ class TestStep:
         for one, other in zip(found, wanted, strict=True):
             assert torch.allclose(one, other, rtol=1e-2, atol=1e-3 * float(other.abs().max()))
 
+    def test_the_running_mean_starts_at_the_first_lengths(self):
+        # So that the first penalties do not pull a fresh generator to one image.
+        gan, calls = moved(model()), []
+        run_step(gan, lambda name, loss: calls.append(loss), step=4)
+        before, rng = moved(model()), Draws(5)
+        given = before._drawn(8, None, rng).half()
+        styles = before._styles(given)
+        lengths = path_lengths(before.generator.synthesis(styles, given.noise), styles, rng.normal(4, 1, 16, 16))
+        assert torch.allclose(gan.path_length, lengths.mean(), **CLOSE)
+        assert torch.allclose(calls[2], 8 * lengths.var(unbiased=False), rtol=1e-3)
+
     def test_the_critic_step_leaves_no_gradient_in_the_generator_nor_the_other_way_round(self):
         recorder = Recorder(gan := moved(model(augment="anatomy")))
         run_step(gan, recorder, step=16)

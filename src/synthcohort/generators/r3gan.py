@@ -31,7 +31,7 @@ from ._r3gan_networks import CriticNetwork, GeneratorNetwork, stage_sides, stage
 class Generator(Contract):
     """R3GAN.
 
-    The paper's networks have blocks 2, patch 1, max_width 768 and, for images of 256 pixels, width 96, for 32 width 768.
+    The paper's networks have blocks 2, patch 1, max_width 768 and, at 32 pixels, width 768, at 256 pixels width 96.
 
     Args:
         shape: (C, H, W); sides are `patch` times 4 to 7 times a power of two.
@@ -49,8 +49,8 @@ class Generator(Contract):
         learning_rate: Of both networks at the start; a quarter of it at the end. The paper has 2e-4, for trainings a
             thousand times as long.
         gamma: Weight of both penalties at the start; a tenth of it at the end. The paper has 0.05 for CIFAR-10, 0.5 and
-            1 for ImageNet at 32 and 64 pixels, and 150 for faces at 256. On a few hundred cardiac slices of 32 pixels
-            with masks, a critic with 1 leaves the generator behind within a hundred steps.
+            1 for ImageNet at 32 and 64 pixels, and 150 for faces at 256. On 1,050 cardiac slices of 32 pixels with
+            masks, a critic with 1 leaves the generator behind within a hundred steps.
         burn_in: Share of the training over which learning rate, gamma and Adam's second momentum reach their ends.
         conditional: Tell the networks the labels of cohorts that have them.
     """
