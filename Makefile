@@ -37,8 +37,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/synthcohort demo --out demo
 
+# Each worker has one thread: several processes of several threads slow one another down.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -135,15 +135,19 @@ def test_a_block_starts_as_its_skip_and_its_other_layers_are_scaled_by_depth():
         )  # 8,192 draws or more: 0.8 % is one deviation
 
 
-def test_a_network_starts_linear_and_paints_patches_in_one_tone():
+@pytest.mark.parametrize("patch", [1, 2])
+def test_a_network_starts_linear_and_without_the_detail_of_patches(patch):
     torch.manual_seed(0)
-    gan = r3gan.Generator(shape=(1, 16, 16), labels=(), mask_classes=(), **SMALL)
+    gan = r3gan.Generator(shape=(1, 16, 16), labels=(), mask_classes=(), **{**SMALL, "patch": patch})
     latent = torch.randn(3, 8)
     one, two = gan.generator(latent, None, None), gan.generator(2 * latent, None, None)
     torch.testing.assert_close(2 * one, two, rtol=1e-4, atol=1e-4)  # float32 through a dozen layers
-    tones = functional.pixel_unshuffle(one, 2)
-    torch.testing.assert_close(tones, tones[:, :1].expand_as(tones), rtol=0, atol=1e-6)
     assert one.std() > 0.1
+    assert gan.generator.paint.weight.any() == (patch == 1)
+    if patch == 2:
+        detail = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).repeat(8, 8)
+        gan.generator.paint.bias.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        torch.testing.assert_close(gan.generator(latent, None, None) - one, detail.expand_as(one), rtol=0, atol=1e-5)
 
 
 def textbook_losses(gan, given, gamma):
@@ -250,6 +254,7 @@ def test_parameters_are_as_many_as_the_layers_have(side, patch, blocks, labels):
     shared += sum(one * two for one, two in itertools.pairwise(widths) if one != two)
     painted = channels * patch**2
     expected = shared + widths[0] * 16 + latent * widths[0] + widths[-1] * painted + painted
+    expected += widths[-1] * channels + channels if patch > 1 else 0
     expected += latent * labels + latent * widths[0] if labels else 0
     assert sum(p.numel() for p in gan.generator.parameters()) == expected
     expected = shared + painted * widths[-1] + widths[-1] + widths[0] * 16

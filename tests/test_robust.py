@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -318,7 +319,7 @@ def test_event_files_do_not_name_the_host_and_read_back(tmp_path: Path) -> None:
     from synthcohort.train._watch import EventWriter
 
     for seen in (0, 64):  # the second writer resumes at 64 images, so the first one's 128 counts no more
-        with EventWriter(tmp_path, seen, 256) as events:
+        with contextlib.closing(EventWriter(tmp_path, seen, 256)) as events:
             for step in (seen + 64, seen + 128):
                 events.add_scalars({"loss": step / 2}, step)
             events.add_image(np.zeros((4, 4, 3), np.uint8), seen + 128)
@@ -335,7 +336,11 @@ def test_event_files_do_not_name_the_host_and_read_back(tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_event_writer(tmp_path: Path) -> None:
     from synthcohort.train._watch import EventWriter
 
-    with pytest.raises(BadOutput, match="No space left"), writing(tmp_path), EventWriter(tmp_path, 0, 64) as events:
+    with (
+        pytest.raises(BadOutput, match="No space left"),
+        writing(tmp_path),
+        contextlib.closing(EventWriter(tmp_path, 0, 64)) as events,
+    ):
         assert events._records is not None
         events._records.close()
         events._records._writer = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (closed by the writer)

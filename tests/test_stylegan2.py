@@ -415,7 +415,11 @@ class TestStep:
         losses = {}
         for weight in (None, 0.0002 * 16**2 / 8):
             calls = []
-            run_step(moved(model(r1_weight=weight)), lambda name, loss, calls=calls: calls.append(float(loss)), step=16)
+            run_step(
+                moved(model(r1_weight=weight)),
+                lambda name, loss, calls=calls: calls.append(float(loss.detach())),
+                step=16,
+            )
             losses[weight] = calls[1]
         assert len(set(losses.values())) == 1
 

@@ -18,28 +18,25 @@ from synthcohort.train import train
 from synthcohort.train._together import joined
 
 COMMON = ["--images-seen", "96", "--batch", "8", "--precision", "fp32", "--device", "cpu"]
-GENERATORS = {
-    "flow": ["--set", "width=16", "--set", "multipliers=1,2", "--set", "components=4"],
-    "wgan_gp": ["--set", "filters=4", "--set", "latent=8"],  # a penalty: the gradient of a gradient
-}
+# The shared exam does this without the command for every generator; here is one with the gradient of a gradient.
+GENERATOR = ["--generator", "wgan_gp", "--set", "filters=4", "--set", "latent=8"]
 
 
-def command(cohort: Path, generator: str, out: Path) -> list[str]:
-    return ["train", str(cohort), "--generator", generator, "--out", str(out), *COMMON, *GENERATORS[generator]]
+def command(cohort: Path, out: Path) -> list[str]:
+    return ["train", str(cohort), "--out", str(out), *COMMON, *GENERATOR]
 
 
-@pytest.mark.parametrize("generator", GENERATORS)
-def test_two_processes_end_in_what_one_ends_in(discs: Path, tmp_path: Path, generator: str) -> None:
+def test_two_processes_end_in_what_one_ends_in(discs: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # A rendezvous through a file: ports may be taken.
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
     launch += ["--rdzv-endpoint", "localhost:0", "-m", "synthcohort"]
     done = subprocess.run(
-        [*launch, *command(discs, generator, tmp_path / "two")],
+        [*launch, *command(discs, tmp_path / "two")],
         env=environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    single = [sys.executable, "-m", "synthcohort", *command(discs, generator, tmp_path / "one")]
+    single = [sys.executable, "-m", "synthcohort", *command(discs, tmp_path / "one")]
     subprocess.run(single, env=environment, capture_output=True, check=True, timeout=300)
     assert (tmp_path / "two" / "run.json").read_text() == (tmp_path / "one" / "run.json").read_text()
     one, two = (runs.load_tensors(tmp_path / name / WEIGHTS)[0] for name in ("one", "two"))

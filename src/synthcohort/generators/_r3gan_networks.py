@@ -6,8 +6,8 @@ Started as in Zhang et al. 2019 ("Fixup", arXiv 1901.09321): the last layer of a
 L^(-1/(2m - 2)) for L blocks of m layers, so that depth changes nothing at the start. Sides are doubled by bilinear
 interpolation and halved by the mean of 2x2, which is the same interpolation at half the side.
 
-Finer than the paper's, the first side can be one of patches: `patch` x `patch` pixels become one position, and their
-channels stand side by side.
+Coarser than the paper's, the finest side can be one of patches: `patch` x `patch` pixels become one position, and their
+channels stand side by side. The generator then adds them to an interpolated image of that side.
 """
 
 from __future__ import annotations
@@ -154,9 +154,9 @@ class GeneratorNetwork(Stages):
         self.maps = nn.ModuleList(
             started(SlopeConv2d(map_channels * patch**2, width, 1, bias=False)) for width in widths if map_channels
         )
-        self.paint = started(SlopeConv2d(widths[-1], channels * patch**2, 1))
-        with torch.no_grad():  # all pixels of a patch are alike at the start
-            self.paint.weight.copy_(self.paint.weight[:: patch**2].repeat_interleave(patch**2, 0))
+        # Of patches the network starts with none of the detail, only what is smooth; else its first images are tiles.
+        self.smooth = started(SlopeConv2d(widths[-1], channels, 1)) if patch > 1 else None
+        self.paint = started(SlopeConv2d(widths[-1], channels * patch**2, 1), 0.0 if patch > 1 else 1.0)
 
     def forward(self, latent: Tensor, labels: Tensor | None, maps: Tensor | None) -> Tensor:
         """Return (B, channels, H, W) for (B, latent), labels (B, L) and maps (B, map_channels, H, W)."""
@@ -170,7 +170,11 @@ class GeneratorNetwork(Stages):
             if fine is not None:
                 x = x + self.maps[index](functional.adaptive_avg_pool2d(fine, x.shape[-2:]))
             x = blocks(x)
-        return functional.pixel_shuffle(self.paint(x), self.patch)
+        painted = functional.pixel_shuffle(self.paint(x), self.patch)
+        if self.smooth is None:
+            return painted
+        smooth = functional.interpolate(self.smooth(x), scale_factor=self.patch, mode="bilinear", align_corners=False)
+        return painted + smooth
 
 
 class CriticNetwork(Stages):
