@@ -1,9 +1,10 @@
 """Networks of `biggan`, as study 003 describes them in S.2.3.
 
 Brock, Donahue and Simonyan 2019 (arXiv 1809.11096) with the attention of Zhang et al. 2019 (arXiv 1805.08318). The
-study's sentences leave the order of layers and the widths open; here they are those of Brock et al. (norm, rectifier,
-resampling, convolution; appendix B), with at most 256 features. One self-attention layer stands in place of the
-residual block at half the full side, behind the resampling and the 1x1 convolution of that block's skip.
+study's sentences leave the widths open and name the rectifier before the norm; here both are as in Brock et al., on
+which it is "largely based" (norm, rectifier, resampling, convolution; appendix B), with at most 256 features. One
+self-attention layer stands in place of the residual block at half the full side, behind the resampling and the 1x1
+convolution of that block's skip.
 """
 
 from __future__ import annotations

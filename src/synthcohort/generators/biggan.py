@@ -47,7 +47,7 @@ class Generator(Contract):
         critic_learning_rate: Learning rate of the critic; None takes the protocol's.
         critic_steps: Critic steps, each on a batch of its own, per generator step.
         orthogonality: Weight of the orthogonal regularisation of both networks. Brock et al. name 1e-4; the default of
-            their released code is none.
+            their released code is none, and what it adds for a weight is half the gradient of their equation 3.
         conditional: Whether samples show given labels; otherwise labels are ignored.
 
     Raises:

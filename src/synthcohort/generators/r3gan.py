@@ -7,7 +7,9 @@ momentum follow a cosine over the first part of the training.
 
 Differences: a pair has the same labels, and masks where they are given; several findings may be present; the generator
 steps on the fakes of the critic's step; the moving average widens with the training as for every generator here; no
-augmentation; and networks small enough for a processor, which options make as large as the paper's.
+augmentation; sides are halved by the mean of 2x2, where the released code filters with [1, 3, 3, 1] and zeros beyond
+the border; the first and the last convolution have a bias; the critic embeds labels in `latent` numbers, there in as
+many as its last features; and networks small enough for a processor, which options make as large as the paper's.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Karras et al. 2020 (arXiv:1912.04958), adaptive augmentation Karras et al. 2020b
 the settings of the second paper's code for small data on one GPU (its `auto`), "paper" those of the first (its
 configuration F). Differences from the published code: the critic moves first and the generator learns from the same
 latent vectors (a pass less), the critic scores real and generated images in one batch whose groups of the minibatch
-standard deviation do not mix them, and style mixing is drawn for each image instead of each batch.
+standard deviation do not mix them, style mixing is drawn for each image instead of each batch, and the mean path length
+starts at the first one instead of 0.
 """
 
 from __future__ import annotations
