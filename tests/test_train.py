@@ -356,6 +356,17 @@ def test_samples_that_hardly_differ_are_recorded_as_a_collapse(
     assert runs.load_tensors(out / WEIGHTS)[2]["outcome"] == outcome
 
 
+def test_finite_weights_whose_samples_are_not_are_recorded_as_divergence(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Level, "spread", math.nan)
+    out = tmp_path / "run"
+    with pytest.raises(Diverged, match="a sample is not finite"):
+        record(discs, out, generator="test_train:Level")
+    assert json.loads((out / OUTCOME).read_text())["ended"] == "diverged"
+    assert not (out / WEIGHTS).exists()
+
+
 # What is decided at the start.
 
 

@@ -168,8 +168,9 @@ class Generator(Denoiser):
         """
         if steps < 1:
             raise BadOption("Option 'steps' is at least 1", str(steps), "Give a positive number")
-        if not (0 < lowest < highest and bend > 0):
-            rule = "'lowest' is above 0 and below 'highest', 'bend' above 0"
+        # Beyond these the levels, or their squares in float32, are no longer numbers.
+        if not (1e-6 <= lowest < highest <= 1e6 and 0.1 <= bend <= 100):
+            rule = "'lowest' is below 'highest', both are from 1e-6 to 1e6, and 'bend' is from 0.1 to 100"
             raise BadOption(rule, f"{lowest}, {highest} and {bend}", "Give such numbers")
         if min(churn, churn_from, churn_noise) < 0:
             raise BadOption(

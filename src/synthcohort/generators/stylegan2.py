@@ -345,10 +345,13 @@ def _checked_side(shape: tuple[int, int, int]) -> int:
 
 def _check_numbers(smallest: int, share: float, weights: tuple[float | None, ...]) -> None:
     if smallest < 1:
-        raise BadOption("latent, channel_max and mapping_layers are at least 1", str(smallest), "Give positive numbers")
+        rule = "latent, channel_base, channel_max and mapping_layers are at least 1"
+        raise BadOption(rule, str(smallest), "Give positive numbers")
     if not 0 <= share <= 1:
         raise BadOption("style_mixing is a share from 0 to 1", str(share), "Give 0 to 1")
     if any(weight is not None and weight < 0 for weight in weights):
         raise BadOption(
-            "Weights of penalties and ema_ramp are not negative", str(min(w for w in weights if w)), "Give 0 for none"
+            "Weights of penalties, ema_ramp and ema_half_life are not negative",
+            str(min(w for w in weights if w)),
+            "Give 0 for none",
         )

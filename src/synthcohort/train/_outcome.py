@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def publish(
     """Write how training ended and the weights that samples are drawn from: averaged, and of the best look if any.
 
     Raises:
-        Diverged: A weight is not finite; that is written, too.
+        Diverged: A weight or a sample is not finite; that is written, too.
     """
     final = averaged_model(model, averages) if seen else model
     facts: dict[str, Any] = {"facts": facts_for_samples(cohort, positions), "memory_format": "channels_last"}
@@ -96,7 +97,9 @@ def publish(
         ended = "converged" if convergence and convergence.converged() else "finished"
         with recording_failure(out, seen):
             check_finite(final.state_dict())
-        share = round(spread(final, cohort, positions, labels, config), 3)
+            share = round(spread(final, cohort, positions, labels, config), 3)
+            if not math.isfinite(share):  # weights so large that the network overflows
+                raise Diverged("Training diverged: a sample is not finite. Lower the learning rate")
         if share < COLLAPSED:
             say(f"Note: samples differ by {share:.0%} of what training images do: the generator collapsed.")
         kept = {"images_kept": best["images_seen"], "frechet": best["frechet"]} if best else {"images_kept": seen}
