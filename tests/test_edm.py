@@ -284,8 +284,9 @@ def test_a_step_moves_the_weights_down_the_loss_as_adam_does() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"noise_spread": 0.0}, {"data_spread": 0.0}, {"width": 17}, {"multipliers": (1, 2, 2, 2)}, {"warmup": 1.0},
-        {"label_dropout": 1.0}, {"masks": "given"}, {"learning_rate": -1.0},
+        {"noise_spread": 0.0}, {"data_spread": 0.0}, {"width": 17}, {"blocks": 10**9},
+        {"multipliers": (1, 2, 2, 2)}, {"warmup": 1.0}, {"label_dropout": 1.0}, {"masks": "given"},
+        {"learning_rate": -1.0},
     ],
 )  # fmt: skip
 def test_options_that_cannot_work_are_refused_in_one_line(options: dict[str, Any]) -> None:

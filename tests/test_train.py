@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -359,7 +360,7 @@ def test_samples_that_hardly_differ_are_recorded_as_a_collapse(
 def test_finite_weights_whose_samples_are_not_are_recorded_as_divergence(
     discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Level, "spread", math.nan)
+    monkeypatch.setattr(importlib.import_module("synthcohort.train._outcome"), "spread", lambda *_: math.nan)
     out = tmp_path / "run"
     with pytest.raises(Diverged, match="a sample is not finite"):
         record(discs, out, generator="test_train:Level")

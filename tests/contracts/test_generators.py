@@ -21,6 +21,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from synthcohort import plugins, runs
 from synthcohort.cohort import Facts
@@ -449,16 +450,29 @@ def share(number, names, out):
 @pytest.fixture(scope="module")
 def halves(request, tmp_path_factory):
     """Train all generators that are examined now by two processes, once; return the folder of what came out."""
-    out = tmp_path_factory.mktemp("halves")
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # of this run of all workers
     tests = [item for item in request.session.items if "halves" in getattr(item, "fixturenames", ())]
     names = list(dict.fromkeys(item.callspec.params["name"] for item in tests))
+    with FileLock(root / "halves.lock"):
+        out = root / "halves"
+        if not out.exists():
+            out.mkdir()
+            train_halves(names, out)
+    return out
+
+
+def train_halves(names, out):
     code = "import sys, json, pathlib, test_generators\n"
     code += "test_generators.share(int(sys.argv[1]), json.loads(sys.argv[2]), pathlib.Path(sys.argv[3]))"
     commands = [[sys.executable, "-c", code, str(number), json.dumps(names), str(out)] for number in range(2)]
     pair = [subprocess.Popen(command, env=environment()) for command in commands]
-    codes = [process.wait(timeout=600) for process in pair]
-    assert codes == [0, 0]
-    return out
+    try:
+        assert [process.wait(timeout=900) for process in pair] == [0, 0]
+    finally:
+        for process in pair:
+            process.kill()
+            process.wait()
 
 
 @exam(ITERATIVE, SHARED_MODES)

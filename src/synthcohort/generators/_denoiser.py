@@ -23,6 +23,8 @@ from ._mask_bank import MaskBank, MaskSource
 
 Masks = Literal["joint", "given"]
 
+MOST_BLOCKS, MOST_STEPS = 64, 1000
+
 
 @dataclass(frozen=True)
 class Known:
@@ -202,6 +204,8 @@ def _check(shape: tuple[int, int, int], unet: Mapping[str, Any]) -> None:
     width, multipliers, patch = unet["width"], unet["multipliers"], unet["patch"]
     if width < GROUP_CHANNELS or width % GROUP_CHANNELS or min(unet["blocks"], patch, *multipliers) < 1:
         raise ValueError(f"width is a multiple of {GROUP_CHANNELS}; blocks, patch and multipliers are positive")
+    if unet["blocks"] > MOST_BLOCKS:  # each is an object: a billion of them take hours before any memory is checked
+        raise ValueError(f"blocks is at most {MOST_BLOCKS}")
     factor = patch * 2 ** (len(multipliers) - 1)
     if shape[1] % factor or shape[2] % factor:
         raise ValueError(f"{shape[1]}x{shape[2]} is not a multiple of {factor} (patch x halvings)")

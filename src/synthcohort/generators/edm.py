@@ -24,7 +24,7 @@ from torch import Tensor
 from ..errors import BadOption
 from ..nets.generator import Draws, Streams
 from ..types import Array, Condition, Generated
-from ._denoiser import Denoiser, Known, Masks, guided
+from ._denoiser import MOST_STEPS, Denoiser, Known, Masks, guided
 from ._mask_bank import MaskSource
 
 PAPER_SPREAD, LEAST_SPREAD = 0.5, 1e-3
@@ -166,8 +166,8 @@ class Generator(Denoiser):
         Raises:
             BadOption: An option is out of its range.
         """
-        if steps < 1:
-            raise BadOption("Option 'steps' is at least 1", str(steps), "Give a positive number")
+        if not 1 <= steps <= MOST_STEPS:
+            raise BadOption(f"Option 'steps' is from 1 to {MOST_STEPS}", str(steps), "Give such a number")
         # Beyond these the levels, or their squares in float32, are no longer numbers.
         if not (1e-6 <= lowest < highest <= 1e6 and 0.1 <= bend <= 100):
             rule = "'lowest' is below 'highest', both are from 1e-6 to 1e6, and 'bend' is from 0.1 to 100"

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import BadOption, InputError
 from ..nets.generator import Draws, Streams
 from ..types import Array, Batch, Condition, Generated
-from ._denoiser import Denoiser, Known, Masks, guided
+from ._denoiser import MOST_STEPS, Denoiser, Known, Masks, guided
 from ._mask_bank import MaskSource
 from ._prior import GaussianPrior
 
@@ -139,8 +139,8 @@ class Generator(Denoiser):
             guidance: Weight of what the labels add: 1 is the distribution that was learnt, more shows findings more
                 clearly and varies less. Anything but 1 doubles the cost.
         """
-        if steps < 1:
-            raise BadOption("Option 'steps' is at least 1", str(steps), "Give a positive number")
+        if not 1 <= steps <= MOST_STEPS:
+            raise BadOption(f"Option 'steps' is from 1 to {MOST_STEPS}", str(steps), "Give such a number")
         known, masks = self.asked(condition, rng, guidance)
         white = rng.normal(self.channels, *self.shape[1:]).contiguous(memory_format=torch.channels_last)
         times = torch.linspace(0, 1, steps + 1).tolist()[:-1]

@@ -85,8 +85,8 @@ class Generator(Contract):
         super().__init__(
             shape=shape, labels=labels if conditional else (), mask_classes=mask_classes, given_masks=given
         )
-        if min(width, blocks, expansion, group_size, patch, latent) < 1 or max_width < width:
-            rule = "width, blocks, expansion, group_size, patch and latent are positive, max_width at least width"
+        if min(width, blocks, expansion, group_size, patch, latent) < 1 or max_width < width or blocks > 64:
+            rule = "width, blocks (at most 64), expansion, group_size, patch, latent are positive, max_width from width"
             raise BadOption(rule, f"width {width}, max_width {max_width}", "Give such numbers")
         if not (gamma >= 0 and 0 < burn_in <= 1):
             rule = "gamma is not negative, burn_in above 0 and at most 1"

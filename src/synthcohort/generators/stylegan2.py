@@ -31,6 +31,7 @@ MIN_SIDE, MAX_SIDE = 8, 1024
 R1_EVERY, PATH_EVERY, PATH_DECAY = 16, 4, 0.01
 BETAS, EPS = (0.0, 0.99), 1e-8
 SMALL_SIDE, SMALL_CHANNELS = 64, 64
+MOST_LAYERS = 64
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "recommended": {
         "learning_rate": 0.0025,
@@ -140,7 +141,7 @@ class Generator(Contract):
         layers = chosen("mapping_layers", mapping_layers)
         base = chosen("channel_base", channel_base)
         weights = (path_length_weight, self.r1_weight, self.ema_ramp, self.ema_half_life)
-        _check_numbers(min(latent, base, most, layers), style_mixing, weights)
+        _check_numbers(min(latent, base, most, layers), layers, style_mixing, weights)
         widths = channel_widths(side, base, most)
         self.generator = StyleNetwork(side, self.channels, widths, latent, len(self.labels), layers)
         self.critic = Critic(side, self.channels, widths, len(self.labels))
@@ -343,7 +344,9 @@ def _checked_side(shape: tuple[int, int, int]) -> int:
     return side
 
 
-def _check_numbers(smallest: int, share: float, weights: tuple[float | None, ...]) -> None:
+def _check_numbers(smallest: int, layers: int, share: float, weights: tuple[float | None, ...]) -> None:
+    if layers > MOST_LAYERS:
+        raise BadOption(f"mapping_layers is at most {MOST_LAYERS}", str(layers), "The paper has 8")
     if smallest < 1:
         rule = "latent, channel_base, channel_max and mapping_layers are at least 1"
         raise BadOption(rule, str(smallest), "Give positive numbers")
