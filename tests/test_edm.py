@@ -298,7 +298,7 @@ def test_options_that_cannot_work_are_refused_in_one_line(options: dict[str, Any
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({"steps": 0}, "'steps' is at least 1"),
+        ({"steps": 0}, "'steps' is from 1 to 1000"),
         ({"lowest": 90.0}, "'lowest' is below 'highest'"),
         ({"lowest": 1e-30}, "from 1e-6 to 1e6"),
         ({"highest": 1e30}, "from 1e-6 to 1e6"),

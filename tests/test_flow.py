@@ -201,7 +201,7 @@ def test_what_the_network_adds_is_integrated_to_second_order(untrained: Generato
 
 
 def test_a_sampling_without_steps_is_refused(untrained: Generator) -> None:
-    with pytest.raises(BadOption, match="'steps' is at least 1"):
+    with pytest.raises(BadOption, match="'steps' is from 1 to 1000"):
         untrained.sample(Condition(1), Streams([0]), steps=0)
 
 

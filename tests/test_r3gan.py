@@ -272,7 +272,7 @@ def test_sides_and_widths_of_the_stages():
     ("options", "said"),
     [
         ({"group_size": 7}, "group_size divides"),
-        ({"max_width": 4}, "max_width at least width"),
+        ({"max_width": 4}, "max_width from width"),
         ({"blocks": 0}, "positive"),
         ({"gamma": -1.0}, "gamma"),
         ({"gamma": math.nan}, "gamma"),

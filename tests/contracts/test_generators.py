@@ -53,7 +53,7 @@ SMALL = {
     "stylegan2": {"channel_max": 8, "latent": 16},
     "pix2pix": {"filters": 8},
     "spade": {"filters": 8, "hidden": 8, "latent": 8, "critic_learning_rate": 2e-3},
-    "r3gan": {"width": 16, "latent": 16, "learning_rate": 2e-3},
+    "r3gan": {"width": 16, "latent": 16, "learning_rate": 2e-3, "gamma": 0.1},
     "biggan": {"width": 8},
 }
 SIDE, COUNT, BATCH = 16, 40, 8
