@@ -279,3 +279,15 @@ def test_a_memoriser_learns_its_training_set_by_heart():
     assert similarity.amax(1).min() > 0.99  # Each sample is some training image ...
     assert len(set(similarity.argmax(1).tolist())) > 5  # ... and they are not one and the same.
     assert not torch.equal(draw(model, 4, code_noise=0.1).images, draw(model, 4).images)
+
+
+def test_squashed_masks_are_shares_of_a_place_and_images_are_left_alone():
+    model = control("gaussian", classes=("background", "disc", "rim"))
+    raw = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = model.squashed(raw)
+    assert torch.equal(found[:, :1], raw[:, :1])
+    shares = np.exp(3 * raw[:, 1:].numpy())
+    shares /= shares.sum(1, keepdims=True)
+    np.testing.assert_allclose(found[:, 1:].numpy(), 2 * shares - 1, atol=1e-6)  # float32
+    assert torch.equal(model.separate(found).masks, model.separate(raw).masks)
+    assert torch.equal(model.squashed(raw[:, :1]), raw[:, :1])

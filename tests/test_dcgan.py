@@ -61,7 +61,7 @@ class Recorder:
         (DCGAN, torch.optim.Adam, {"lr": 2e-4, "betas": (0.5, 0.999)}),
         (LSGAN, torch.optim.Adam, {"lr": 1e-3, "betas": (0.5, 0.999)}),
         (WGAN, torch.optim.RMSprop, {"lr": 5e-5, "alpha": 0.99}),
-        (WGANGP, torch.optim.Adam, {"lr": 1e-4, "betas": (0.0, 0.9)}),
+        (WGANGP, torch.optim.Adam, {"lr": 5e-4, "betas": (0.0, 0.9)}),
     ],
 )
 def test_optimisers_are_the_published_ones(kind, optimiser, facts):

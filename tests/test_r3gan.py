@@ -156,6 +156,9 @@ def textbook_losses(gan, given, gamma):
     maps = functional.one_hot(data.masks, len(CLASSES)).movedim(-1, 1).float() * 2 - 1
     real = data.images if given else torch.cat([data.images, maps], 1)
     fake = gan.generator(latent, data.labels, maps if given else None)
+    if not given:  # mask channels lie between the -1 and +1 of real ones, and the classes of a place add up to one
+        images, free = fake[:, : -len(CLASSES)], torch.exp(3 * fake[:, -len(CLASSES) :])
+        fake = torch.cat([images, free / free.sum(1, keepdim=True) * 2 - 1], 1)
 
     def score(images):
         return gan.critic(torch.cat([images, maps], 1) if given else images, data.labels)

@@ -177,7 +177,7 @@ class Generator(Contract):
         given = self._drawn(len(real), batch.labels, rng)
         style = self._styles(given)
         self.generator.follow(style[:, 0].detach())
-        fake = self.generator.synthesis(style, given.noise)
+        fake = self.squashed(self.generator.synthesis(style, given.noise))
         losses = self._critic_steps(real, fake.detach(), given.labels, clock, rng, update)
         # Frozen: no gradients of its weights.
         self.critic.requires_grad_(False)
@@ -226,7 +226,7 @@ class Generator(Contract):
     def _path_length_step(self, given: Given, rng: Draws, update: Update) -> Tensor:
         with torch.autocast(given.latent.device.type, enabled=False):
             style = self._styles(given)
-            joint = self.generator.synthesis(style, given.noise)
+            joint = self.squashed(self.generator.synthesis(style, given.noise))
             lengths = path_lengths(joint, style, rng.normal(*joint.shape))
             self._follow_lengths(parallel.mean(lengths.detach().mean()))
             penalty = (lengths - self.path_length).square().mean()

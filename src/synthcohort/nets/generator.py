@@ -21,6 +21,7 @@ __all__ = ["EMA_EXPONENT", "RESERVED", "Draws", "Fitted", "Generator", "Streams"
 
 RESERVED = ("shape", "labels", "mask_classes")
 """What the cohort decides; everything else in a generator's signature is an option."""
+MASK_SLOPE = 3.0  # of mask channels before the softmax: networks begin with outputs of about 1
 EMA_EXPONENT = 6.94  # Karras et al. 2023 (EDM2), eq. 2 and appendix C: a profile 10 % as wide as the training is long.
 
 
@@ -152,6 +153,17 @@ class Generator(Fitted):
         if not self.mask_classes or self.mask_conditional or batch.masks is None:
             return batch.images
         return torch.cat([batch.images, self.onehot(batch.masks).to(batch.images.dtype) * 2 - 1], dim=1)
+
+    def squashed(self, raw: Tensor) -> Tensor:
+        """Return what a network gives, (B, channels, H, W), with its mask channels made alike to those of `joint`.
+
+        Softmax over the classes of each place, from -1 to 1. Masks of training images are -1 or +1 and nothing between:
+        left free, mask channels show a critic at a glance which images are generated, and it learns nothing else.
+        """
+        if raw.shape[1] == self.shape[0]:
+            return raw
+        images, masks = raw.float().split([self.shape[0], raw.shape[1] - self.shape[0]], 1)
+        return torch.cat([images, 2 * torch.softmax(MASK_SLOPE * masks, 1) - 1], 1)
 
     def onehot(self, masks: Tensor) -> Tensor:
         """Return masks (B, H, W) int64 as (B, K, H, W) float32 of 0 and 1."""
