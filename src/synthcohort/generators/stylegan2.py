@@ -3,9 +3,9 @@
 Karras et al. 2020 (arXiv:1912.04958), adaptive augmentation Karras et al. 2020b (arXiv:2006.06676). "recommended" takes
 the settings of the second paper's code for small data on one GPU (its `auto`), "paper" those of the first (its
 configuration F). Differences from the published code: the critic moves first and the generator learns from the same
-latent vectors (a pass less), the critic scores real and generated images in one batch whose groups of the minibatch
-standard deviation do not mix them, style mixing is drawn for each image instead of each batch, and the mean path length
-starts at the first one instead of 0.
+latent vectors (a pass less), masks made with the images are squashed (`Generator.squashed`), the critic scores real and
+generated images in one batch whose groups of the minibatch standard deviation do not mix them, style mixing is drawn
+for each image instead of each batch, and the mean path length starts at the first one instead of 0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from ._stylegan2_networks import GROUP, Critic, StyleNetwork
 MIN_SIDE, MAX_SIDE = 8, 1024
 R1_EVERY, PATH_EVERY, PATH_DECAY = 16, 4, 0.01
 BETAS, EPS = (0.0, 0.99), 1e-8
-SMALL_SIDE, SMALL_CHANNELS = 64, 64
+SMALL_SIDE = 64
+SMALL: dict[str, Any] = {"channel_max": 32, "path_length_weight": 0.0, "style_mixing": 0.0, "r1_weight": 10.0}
+""""recommended" up to 64 px; more than that side has the values of `PROTOCOLS`."""
 MOST_LAYERS = 64
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "recommended": {
@@ -39,6 +41,9 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "mapping_layers": 2,
         "channel_base": 16384,
         "augment": "anatomy",
+        "channel_max": 512,
+        "path_length_weight": 2.0,
+        "style_mixing": 0.9,
     },
     "paper": {
         "learning_rate": 0.002,
@@ -49,6 +54,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "channel_base": 32768,
         "channel_max": 512,
         "augment": "none",
+        "path_length_weight": 2.0,
+        "style_mixing": 0.9,
     },
 }
 
@@ -79,18 +86,19 @@ class Generator(Contract):
         labels: Finding names.
         mask_classes: Class names; masks are generated as one-hot channels beside the image.
         protocol: "paper" is configuration F of Karras et al. 2020, as in the `stylegan2` setting of the published code;
-            "recommended" is that code's `auto` setting, which the second paper's results on small data come close to,
-            with fewer channels up to 64 px.
+            "recommended" is that code's `auto` setting, which the second paper's results on small data come close to.
+            Up to 64 px, where trainings may be of minutes on a CPU, it has fewer channels, neither path length penalty
+            nor style mixing (as that code's `cifar` setting for 32 px) and the first paper's R1: with `auto`'s a
+            thousandth of it the critic left the generator behind on hearts of 32 px.
         channel_base: A layer has this many channels divided by its side, at most `channel_max`; paper 32768,
             recommended 16384, which the published code takes below 512 px.
-        channel_max: Paper 512; recommended 64 up to 64 px, where training takes minutes on a CPU, and 512 above. With a
-            GPU, 512 is the published value at any side.
+        channel_max: 512; recommended 32 up to 64 px. With a GPU, 512 is the published value at any side.
         latent: Length of latent vector and style.
         mapping_layers: Paper 8, recommended 2.
         learning_rate: Of both networks, before the correction for lazy regularisation; paper 0.002, recommended 0.0025.
-        r1_weight: Gamma of R1; 0 for none. Paper 10, recommended 0.0002 side^2 / batch.
-        path_length_weight: Of the path length penalty; 0 for none.
-        style_mixing: Share of the images made of two styles.
+        r1_weight: Gamma of R1; 0 for none. 10; recommended above 64 px 0.0002 side^2 / batch.
+        path_length_weight: Of the path length penalty; 0 for none. 2; recommended up to 64 px 0.
+        style_mixing: Share of the images made of two styles. 0.9; recommended up to 64 px 0.
         ema_half_life: Images after which a weight counts half in the average; paper 10,000, recommended batch x 312.5.
         ema_ramp: The half-life is at most this share of the images seen; 0 for no such limit, as in the paper.
         augment: Adaptive augmentation: "none" as in the paper, "bgc", or "anatomy", the recommended one, which is "bgc"
@@ -102,6 +110,7 @@ class Generator(Contract):
         BadOption: A number is out of its range.
     """
 
+    REVISION: ClassVar[int] = 2
     PAPER: ClassVar[str] = "Karras et al. 2020, arXiv:1912.04958 (StyleGAN2) and arXiv:2006.06676 (augmentation)"
     accepts: ClassVar[frozenset[str]] = frozenset({"labels"})
 
@@ -118,8 +127,8 @@ class Generator(Contract):
         mapping_layers: int | None = None,
         learning_rate: float | None = None,
         r1_weight: float | None = None,
-        path_length_weight: float = 2.0,
-        style_mixing: float = 0.9,
+        path_length_weight: float | None = None,
+        style_mixing: float | None = None,
         ema_half_life: float | None = None,
         ema_ramp: float | None = None,
         augment: Pipe | None = None,
@@ -127,21 +136,21 @@ class Generator(Contract):
     ) -> None:
         super().__init__(shape=shape, labels=labels if conditional else (), mask_classes=mask_classes)
         side = _checked_side(shape)
-        table = PROTOCOLS[protocol]
+        table = PROTOCOLS[protocol] | (SMALL if protocol == "recommended" and side <= SMALL_SIDE else {})
 
         def chosen(name: str, given: Any) -> Any:
             return table.get(name) if given is None else given
 
-        self.latent, self.style_mixing, self.path_length_weight = latent, style_mixing, path_length_weight
+        self.latent, self.style_mixing = latent, chosen("style_mixing", style_mixing)
+        self.path_length_weight = chosen("path_length_weight", path_length_weight)
         self.learning_rate = chosen("learning_rate", learning_rate)
         self.r1_weight = chosen("r1_weight", r1_weight)
         self.ema_half_life, self.ema_ramp = chosen("ema_half_life", ema_half_life), chosen("ema_ramp", ema_ramp)
         most = chosen("channel_max", channel_max)
-        most = (SMALL_CHANNELS if side <= SMALL_SIDE else 512) if most is None else most
         layers = chosen("mapping_layers", mapping_layers)
         base = chosen("channel_base", channel_base)
-        weights = (path_length_weight, self.r1_weight, self.ema_ramp, self.ema_half_life)
-        _check_numbers(min(latent, base, most, layers), layers, style_mixing, weights)
+        weights = (self.path_length_weight, self.r1_weight, self.ema_ramp, self.ema_half_life)
+        _check_numbers(min(latent, base, most, layers), layers, self.style_mixing, weights)
         widths = channel_widths(side, base, most)
         self.generator = StyleNetwork(side, self.channels, widths, latent, len(self.labels), layers)
         self.critic = Critic(side, self.channels, widths, len(self.labels))
