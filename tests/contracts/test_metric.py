@@ -30,7 +30,7 @@ def cohort(seed, count=90, dimensions=6, noise=0.0):
 @pytest.mark.parametrize("name", MODULES)
 def test_declares_what_it_is(name):
     module = MODULES[name]
-    assert module.SPACE in ("features", "copies", "masks", "predictions")
+    assert module.SPACE in ("features", "copies", "masks", "audit", "predictions")
     assert isinstance(module.REVISION, int)
     parameters = inspect.signature(module.score).parameters
     assert parameters["seed"].kind is inspect.Parameter.KEYWORD_ONLY

@@ -19,12 +19,11 @@ from ..errors import BadOption, InputError, Mismatch
 from ..nets.generator import RESERVED
 from ..progress import say
 from ..types import Score
-from . import _folder, _rows, _sets, _spaces
+from . import _folder, _released, _rows, _sets, _spaces
 from ._work import Evaluation, Plan
 
-REVISION = 3
+REVISION = 4
 _NOT_MEASURED = (
-    "No membership inference attack was made.",
     "No subgroup of patients was scored on its own.",
     "No reader study was held.",
     "Images were compared one by one: nothing is known about the consistency of volumes.",
@@ -41,6 +40,7 @@ def evaluate(
     tasks: Sequence[str] | None = None,
     seeds: int = 3,
     weights: Mapping[str, Path] | None = None,
+    weights_released: Path | str | None = None,
     jobs: Path | str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | Iterable[str] = (),
@@ -58,6 +58,7 @@ def evaluate(
         tasks: Names; every task that the cohorts can serve when left out.
         seeds: How often each task is fitted, with other weights and order each time.
         weights: Extractor, or network of a task that starts from published weights, -> file.
+        weights_released: The run that made the cohort, where its weights are released too: then they are attacked.
         jobs: Where fits and features are kept; share it between evaluations to fit the real arm once.
         seed: Everything random derives from it.
         options: Of the task.
@@ -70,7 +71,8 @@ def evaluate(
     """
     start, out = time.perf_counter(), Path(out)
     cohorts = _opened(Path(real), Path(synthetic))
-    plan = _planned(cohorts, metrics, extractors, tasks, dict(weights or {}), seeds, seed, options)
+    released = Path(weights_released) if weights_released else None
+    plan = _planned(cohorts, metrics, extractors, tasks, dict(weights or {}), released, seeds, seed, options)
     runs.open_run(out, plan.config)
     if (out / _folder.FACTS).exists():
         say(f"{out.name} is finished already")
@@ -98,6 +100,7 @@ def _planned(
     extractor_names: Sequence[str] | None,
     task_names: Sequence[str] | None,
     weights: Mapping[str, Path],
+    released: Path | None,
     seeds: int,
     seed: int,
     options: Mapping[str, Any] | Iterable[str],
@@ -129,6 +132,7 @@ def _planned(
             for name, (plugin, chosen) in tasks.items()
         },
         "controls": controls,
+        "released": _released.manifest(released, cohorts[0].identity) if released else None,
         "seeds": seeds,
         "seed": seed,
     }
@@ -137,7 +141,7 @@ def _planned(
     if gone:
         missing.append(f"Findings that the scored cohort does not have: {', '.join(gone)}.")
     not_measured = (*_NOT_MEASURED, *missing)
-    return Plan(metrics, extractors, task_space, tasks, findings, starts, not_measured, seeds, seed, config)
+    return Plan(metrics, extractors, task_space, tasks, findings, starts, not_measured, seeds, seed, config, released)
 
 
 def _metrics(real: Cohort, names: Sequence[str] | None) -> list[_rows.Metric]:

@@ -31,7 +31,7 @@ class Metric:
 
     @property
     def space(self) -> str:
-        """Return what it is computed on: "features", "copies", "masks" or "predictions"."""
+        """Return what it is computed on: "features", "copies", "masks", "audit" or "predictions"."""
         return str(self.module.SPACE)
 
     @property
@@ -86,7 +86,7 @@ class Rows:
 
         Args:
             value: What was measured.
-            family: "image", "copies", "masks", "train" or "test": with metric, space and label it names the comparison.
+            family: "image", "copies", "masks", "audit", "train" or "test": part of what names the comparison.
             space: The feature space's name without digest, or the task's.
             role: subject, ceiling or bad.
             subject: What was scored; the cohort's own name when left out.
@@ -256,6 +256,36 @@ def _add_copies_of(
             extractor=features.name,
             seconds=seconds,
         )
+
+
+def add_audit(
+    rows: Rows,
+    metric: Metric,
+    space: str,
+    seen: Callable[[ImageSet], Features],
+    real: tuple[ImageSet, ImageSet],
+    roles: Roles,
+    findings: Sequence[str],
+) -> None:
+    """Add what an attack on the patients finds, in one feature space.
+
+    Args:
+        rows: Where the scores go.
+        metric: With `score(train, subject, held_out, *, seed)`; one with NEEDS_LABELS is given labels and findings too.
+        space: What the space is called.
+        seen: What a set looks like in it.
+        real: Members (training images), and non-members (images of held-out patients).
+        roles: The cohort, patients of the other reference half, jittered training images.
+        findings: Names of the labels.
+    """
+    members, others = (seen(each) for each in real)
+    for role, images in roles.items():
+        told: dict[str, Any] = {}
+        if getattr(metric.module, "NEEDS_LABELS", False):
+            told = {"labels": (real[0].labels, images.labels, real[1].labels), "findings": findings}
+        features, start = seen(images), time.perf_counter()
+        values = metric.score(members, features, others, seed=derive_seed(rows.seed, metric.name), **told)
+        _add_copies_of(rows, metric, values, role, features, len(members), space, time.perf_counter() - start)
 
 
 def verdict_table(sample_ids: Sequence[str], train_ids: Sequence[str], verdicts: Mapping[str, Any]) -> pd.DataFrame:

@@ -15,13 +15,14 @@ from .. import plugins, runs
 from ..cohort import Cohort
 from ..progress import say, track
 from ..types import Features, Score, Value
-from . import _auc, _dice, _folder, _rows, _sets, _spaces, _utility
+from . import _auc, _dice, _folder, _released, _rows, _sets, _spaces, _utility
 from ._jobs import Jobs
 
 FOREIGN = (
     "The scored cohort's generator was trained on another real cohort, or on another split of this one: neither its "
     "copies nor its usefulness can be believed here."
 )
+NO_ATTACK = "No membership inference attack was made."
 ROADS: Mapping[str, Any] = {"masks": _dice, "labels": _auc}
 """What a task needs -> how it is scored."""
 
@@ -41,6 +42,7 @@ class Plan:
         seeds: How often each task is fitted.
         seed: Everything random derives from it.
         config: What names the evaluation.
+        released: The run whose weights an attacker is given.
     """
 
     metrics: Sequence[_rows.Metric]
@@ -53,6 +55,7 @@ class Plan:
     seeds: int
     seed: int
     config: Mapping[str, Any]
+    released: Path | None = None
 
 
 class Evaluation:
@@ -70,6 +73,7 @@ class Evaluation:
         if FOREIGN in self.notes:
             say(f"Warning: {FOREIGN} Evaluate it beside the cohort that it was trained on.")
         self._drawn: dict[bool, _sets.ImageSet] = {}
+        self._searched: _rows.Roles | None = None
         self.fits: dict[str, _utility.Fits] = {}
         self.seed_values: dict[str, dict[str, list[float | None]]] = {}
         self.predictions: dict[str, Any] = {}
@@ -80,6 +84,7 @@ class Evaluation:
         spaces = self._open_spaces()
         self._distances(spaces)
         verdicts = self._copies(spaces)
+        self._audit(spaces)
         self._write(verdicts, time.perf_counter() - start)
         return self.rows.scores
 
@@ -239,13 +244,7 @@ class Evaluation:
         wanted = [*self._of("copies"), *self._of("masks")]
         if not wanted:
             return {}
-        real, seed = self.real, self.plan.seed
-        copycat = _sets.control(
-            _rows.COPYCAT, self.real_cohort, real.train, self.plan.findings, count=self._compared, seed=seed
-        )
-        roles = _rows.Roles(self.subject, real.holdout, copycat)
-        able = {name: space for name, space in spaces.items() if getattr(space, "FINDS_COPIES", True)}
-        every = {_spaces.PIXELS: plugins.find("extractors", _spaces.PIXELS)(), **able}
+        real, roles, every = self.real, self._attacked(), _finding_copies(spaces)
         classes = len(self.real_cohort.facts.mask_classes)
         seen: dict[str, dict[str, Callable[[_sets.ImageSet], Features]]] = {
             "copies": {name: partial(self.cache.features, extractor=space) for name, space in every.items()},
@@ -255,6 +254,39 @@ class Evaluation:
         for metric in track(wanted, "Copies", len(wanted), "metrics"):
             found |= _rows.add_copies(self.rows, metric, seen[metric.space], (real.train, real.held_out), roles)
         return found
+
+    def _not_measured(self) -> list[str]:
+        attacked = any(row.metric == "membership_auc" and row.status == "ok" for row in self.rows.scores)
+        return [*(() if attacked else (NO_ATTACK,)), *self.plan.not_measured]
+
+    def _attacked(self) -> _rows.Roles:
+        """Return what is searched for traces of the training patients."""
+        if self._searched is None:
+            copycat = _sets.control(
+                _rows.COPYCAT,
+                self.real_cohort,
+                self.real.train,
+                self.plan.findings,
+                count=self._compared,
+                seed=self.plan.seed,
+            )
+            self._searched = _rows.Roles(self.subject, self.real.holdout, copycat)
+        return self._searched
+
+    def _audit(self, spaces: Mapping[str, Any]) -> None:
+        """Attack the patients in every space that finds copies, but that which was learnt on the members themselves.
+
+        In the task space training images differ from held-out ones whatever the subject is: an attack would find that.
+        """
+        wanted = self._of("audit")
+        every = _finding_copies({name: space for name, space in spaces.items() if name != _spaces.TASK})
+        jobs = [(metric, name) for name in every for metric in wanted]
+        for metric, name in track(jobs, "Attacks", len(jobs), "scores"):
+            seen = partial(self.cache.features, extractor=every[name])
+            real = (self.real.train, self.real.held_out)
+            _rows.add_audit(self.rows, metric, name, seen, real, self._attacked(), self.plan.findings)
+        if self.plan.released is not None:
+            _released.add_attack(self.rows, self.plan.released, self.real, self.real_cohort.facts.value_range)
 
     def _write(self, verdicts: Mapping[str, Any], seconds: float) -> None:
         ids = self.cohort.samples["sample_id"].astype(str).tolist()
@@ -271,7 +303,7 @@ class Evaluation:
             self.real_cohort,
             self.cohort,
             notes=self.notes,
-            not_measured=list(self.plan.not_measured),
+            not_measured=self._not_measured(),
             labels=list(self.plan.findings),
             label_counts={
                 "real": _sets.positives(self.real_cohort, self.plan.findings),
@@ -286,6 +318,12 @@ class Evaluation:
 def _name(cohort: Cohort) -> str:
     made_by = cohort.facts.generator or {}
     return str(made_by.get("generator") or made_by.get("name") or cohort.facts.name)
+
+
+def _finding_copies(spaces: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spaces in which a copy can be told, small pixels first."""
+    able = {name: space for name, space in spaces.items() if getattr(space, "FINDS_COPIES", True)}
+    return {_spaces.PIXELS: plugins.find("extractors", _spaces.PIXELS)(), **able}
 
 
 def trained_elsewhere(cohort: Cohort, real_identity: str) -> bool:

@@ -24,6 +24,7 @@ from ._mask_bank import MaskBank, MaskSource
 Masks = Literal["joint", "given"]
 
 MOST_BLOCKS, MOST_STEPS = 64, 1000
+LEVELS = (-1.28, -0.67, -0.32, 0.0, 0.32, 0.67, 1.28)  # quantiles of the standard normal that levels are drawn from
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,30 @@ class Denoiser(Generator):
 
     def loss(self, data: Tensor, known: Known, rng: Draws) -> Tensor:
         """Return the loss of clean data (B, channels, H, W)."""
+        noise = rng.normal(*data.shape)
+        return self.losses(data, known, noise, rng.normal(len(data))).mean()
+
+    def losses(self, data: Tensor, known: Known, noise: Tensor, level: Tensor) -> Tensor:
+        """Return the loss of each image, (B,).
+
+        Args:
+            data: Clean, (B, channels, H, W).
+            known: What the network is told.
+            noise: Standard normal, as the data.
+            level: How noisy, (B,): a standard normal number in place of the time or noise level that it stands for.
+        """
         raise NotImplementedError
+
+    @torch.no_grad()
+    def surprise(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return the mean loss of each image at the same noise levels for all, over their middle."""
+        labels = None
+        if self.conditional:
+            assert batch.labels is not None, "a labelled cohort has labels"
+            labels = told(batch.labels, torch.ones_like(batch.labels[:, 0], dtype=torch.bool))
+        data, known = self.joint(batch), Known(labels, self._maps(batch.masks))
+        levels = [torch.full_like(data[:, 0, 0, 0], level) for level in LEVELS]
+        return torch.stack([self.losses(data, known, rng.normal(*data.shape), level) for level in levels]).mean(0)
 
     def balanced(self, squares: Tensor) -> Tensor:
         """Return the mean of squares (B, channels, H, W) of each image, (B,); image and mask channels count half each.

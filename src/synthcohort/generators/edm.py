@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadOption
-from ..nets.generator import Draws, Streams
+from ..nets.generator import Streams
 from ..types import Array, Condition, Generated
 from ._denoiser import MOST_STEPS, Denoiser, Known, Masks, guided
 from ._mask_bank import MaskSource
@@ -115,16 +115,15 @@ class Generator(Denoiser):
                 max(LEAST_SPREAD, math.sqrt((squares / len(images) + marks) / (images[0].size + marks)))
             )
 
-    def loss(self, data: Tensor, known: Known, rng: Draws) -> Tensor:
+    def losses(self, data: Tensor, known: Known, noise: Tensor, level: Tensor) -> Tensor:
         """Return the squared error of the denoised data, weighted by (sigma^2 + s^2) / (sigma s)^2 (table 1).
 
         The weight cancels the scaling of the output: the squared error is that of the network's own target.
         """
-        noise = rng.normal(*data.shape)
-        level = torch.exp(rng.normal(len(data)) * self.noise_spread + self.noise_mean)
-        noisy = data + level[:, None, None, None] * noise
-        weight = (level.square() + self.data_spread.square()) / (level * self.data_spread).square()
-        return (self.balanced((self.denoised(noisy, level, known) - data).square()) * weight).mean()
+        sigma = torch.exp(level * self.noise_spread + self.noise_mean)
+        noisy = data + sigma[:, None, None, None] * noise
+        weight = (sigma.square() + self.data_spread.square()) / (sigma * self.data_spread).square()
+        return self.balanced((self.denoised(noisy, sigma, known) - data).square()) * weight
 
     def denoised(self, noisy: Tensor, level: Tensor, known: Known) -> Tensor:
         """Return D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), eq. 7, of noisy (B, channels, H, W)."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadOption, InputError
-from ..nets.generator import Draws, Streams
+from ..nets.generator import Streams
 from ..types import Array, Batch, Condition, Generated
 from ._denoiser import MOST_STEPS, Denoiser, Known, Masks, guided
 from ._mask_bank import MaskSource
@@ -118,13 +118,12 @@ class Generator(Denoiser):
         data = self.joint(Batch(torch.from_numpy(images[chosen]), index, None, torch.from_numpy(chosen)))
         self.prior.fit(data, torch.from_numpy(labels[chosen]) if self.conditional and labels is not None else None)
 
-    def loss(self, data: Tensor, known: Known, rng: Draws) -> Tensor:
+    def losses(self, data: Tensor, known: Known, noise: Tensor, level: Tensor) -> Tensor:
         """Return the velocity loss, weighted so that every time counts alike at the start."""
-        noise = rng.normal(*data.shape)
-        time = torch.sigmoid(rng.normal(len(data)) * self.time_spread + self.time_mean)
+        time = torch.sigmoid(level * self.time_spread + self.time_mean)
         x_t = torch.lerp(noise, data, time[:, None, None, None])
         guess, spread = self.prior.posterior(x_t, time, known.labels)
-        return self.balanced((self._residual(x_t, guess, time, known) - (data - guess) / spread).square()).mean()
+        return self.balanced((self._residual(x_t, guess, time, known) - (data - guess) / spread).square())
 
     def sample(self, condition: Condition, rng: Streams, *, steps: int = 8, guidance: float = 1.0) -> Generated:
         """Return samples: Heun's method over all of `steps` intervals but the last, then what is expected behind x_t.

@@ -148,6 +148,17 @@ class Generator(Fitted):
         """Return `condition.count` samples. Sampling options are keyword-only parameters of the subclass."""
         raise NotImplementedError
 
+    def surprise(self, batch: Batch, rng: Draws) -> Tensor | None:
+        """Return how little the weights fit each image, (B,) float32, or None where they say nothing of one image.
+
+        Whoever holds the weights can compute it; images that were trained on tend to score lower.
+
+        Args:
+            batch: Images with the masks and labels that they had in training.
+            rng: Random numbers.
+        """
+        return None
+
     def joint(self, batch: Batch) -> Tensor:
         """Return image and one-hot mask channels as one (B, C + K, H, W) tensor, masks as -1 and +1."""
         if not self.mask_classes or self.mask_conditional or batch.masks is None:

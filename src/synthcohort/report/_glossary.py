@@ -121,6 +121,88 @@ GLOSSARY = {
         "Similarity of the typical image to the training image nearest to it.",
         "-1 to 1; neither end is good: too low is unreal, too high is copied.",
     ),
+    "membership_auc": Term(
+        "Membership inference, AUC",
+        "Probability that an attacker who sees the synthetic images puts a training image above an image of a patient"
+        " who was not trained on. The best of the attacks has an interval that allows for the choice.",
+        "0.5 is chance, 1 is found every time; it bounds these attacks only.",
+    ),
+    "membership_tpr": Term(
+        "Membership found at 1\N{NARROW NO-BREAK SPACE}% false alarms",
+        "Share of training images (or patients) that the attack finds while it accuses at most one in a hundred of"
+        " those who were not trained on.",
+        "1\N{NARROW NO-BREAK SPACE}% is chance, lower is better; needs 1,000 held-out images, or patients.",
+    ),
+    "membership_tpr_per_mille": Term(
+        "Membership found at 0.1\N{NARROW NO-BREAK SPACE}% false alarms",
+        "The same while it accuses at most one in a thousand.",
+        "0.1\N{NARROW NO-BREAK SPACE}% is chance, lower is better; needs 10,000 held-out images, or patients.",
+    ),
+    "membership_worst_decile": Term(
+        "Membership, worst decile",
+        "Share of patients not trained on that has to be accused to find the tenth of the training patients that is"
+        " most exposed.",
+        "10\N{NARROW NO-BREAK SPACE}% is chance; 0 means that these patients stand out.",
+    ),
+    "data_copying": Term(
+        "Data copying (C_T)",
+        "Whether synthetic images are nearer to the training images than images of other patients are, by ranks within"
+        " groups of similar images. Descriptive: it averages, so a few copies are hidden.",
+        "About 0 is expected, far below 0 is copying, far above 0 stays away from the data.",
+    ),
+    "closest_share": Term(
+        "Nearer to training patients",
+        "Share of images whose nearest real image is a training image, with as many held-out images to choose from. A"
+        " screening, not a privacy claim.",
+        "50\N{NARROW NO-BREAK SPACE}% is expected; more is copying.",
+    ),
+    "nndr": Term(
+        "Nearest-distance ratio (NNDR)",
+        "How much nearer the nearest patient is than the next nearest, among training patients, relative to held-out"
+        " patients. A screening, not a privacy claim.",
+        "1 is expected; lower is copying.",
+    ),
+    "authenticity": Term(
+        "Authenticity",
+        "Share of images that are further from their nearest training image than that image is from other patients. A"
+        " screening, not a privacy claim.",
+        "0 to 100\N{NARROW NO-BREAK SPACE}%; read it beside the share among held-out patients.",
+    ),
+    "singling_out": Term(
+        "Singling out",
+        "Share of training patients whom some image resembles, and nobody else, beyond the share of held-out patients.",
+        "0 is no risk beyond control; 0 to 100\N{NARROW NO-BREAK SPACE}%, lower is better.",
+    ),
+    "linkability": Term(
+        "Linkability",
+        "How often the images help to tell that two real images belong to one patient, beyond the rate among held-out"
+        " patients.",
+        "0 is no risk beyond control; copies of single images do not raise it.",
+    ),
+    "inference": Term(
+        "Inference",
+        "How often the nearest synthetic image tells a finding of a training patient, beyond the rate among held-out"
+        " patients.",
+        "0 is no risk beyond control; 0 to 100\N{NARROW NO-BREAK SPACE}%, lower is better.",
+    ),
+    "verification_auc": Term(
+        "Recognition of patients",
+        "Probability that the space finds two real images of one patient more alike than images of two patients: what"
+        " re-identification can stand on.",
+        "0.5 recognises nobody, 1 everybody; it is about the space, not about the synthetic images.",
+    ),
+    "reidentification_auc": Term(
+        "Re-identification, AUC",
+        "Probability that a training patient is more alike to their most similar image than a patient who was not"
+        " trained on is to theirs.",
+        "0.5 is chance, 1 is recognised every time.",
+    ),
+    "reidentification_hits": Term(
+        "Re-identification, hits",
+        "Share of training patients with an image that passes as theirs at one false match in a thousand, beyond the"
+        " share of held-out patients.",
+        "0 is no risk beyond control; 0 to 100\N{NARROW NO-BREAK SPACE}%, lower is better.",
+    ),
 }
 
 

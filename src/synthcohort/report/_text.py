@@ -14,6 +14,7 @@ ARMS = {
     "image": "Distances between sets of images",
     "copies": "Nearest training image",
     "masks": "Nearest training mask",
+    "audit": "Attacks on the training patients",
     "real->real": "Trained on real, tested on real images",
     "synthetic->real": "Trained on synthetic, tested on real images",
     "real->synthetic": "Trained on real, tested on synthetic images",
@@ -138,9 +139,21 @@ CAVEATS = (
 
 # What was not measured: (title, why it matters, metrics that would have measured it).
 _UNMEASURED = (
-    ("Membership inference", "Whether an attacker can tell that a patient was in the training set.", ("membership",)),
-    ("Linkage and attribute inference", "Whether an image helps to find or describe a patient.", ("linkage",)),
-    ("Re-identification", "Whether a network that recognises patients recognises them here.", ("reidentification",)),
+    (
+        "Membership inference",
+        "Whether an attacker can tell that a patient was in the training set.",
+        ("membership_auc",),
+    ),
+    (
+        "Linkage and attribute inference",
+        "Whether an image helps to find or describe a patient.",
+        ("linkability", "inference"),
+    ),
+    (
+        "Re-identification",
+        "Whether a network that recognises patients recognises them here.",
+        ("reidentification_auc",),
+    ),
     ("A formal privacy guarantee", "No differential privacy was accounted for.", ("epsilon",)),
     ("Copies and near copies", "No comparison with the training images was made.", ("copies",)),
     ("Copied masks", "The masks were not compared with the training masks.", ("mask_copies",)),
