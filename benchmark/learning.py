@@ -140,9 +140,12 @@ def _measured(given: argparse.Namespace, cohort: Cohort, generator: str, seed: i
     images = _images(given, cohort, generator, common)
     try:
         start, worked = time.perf_counter(), time.process_time()
+        resumed = (out / "run").exists()
         run = train(cohort.path, generator=generator, out=out / "run", images_seen=images, **common)
-        row["train_processor_seconds"] = round(time.process_time() - worked, 1)
-        row["train_seconds"], start = round(time.perf_counter() - start, 1), time.perf_counter()
+        if not resumed:  # else the seconds would be those of the rest
+            row["train_processor_seconds"] = round(time.process_time() - worked, 1)
+            row["train_seconds"] = round(time.perf_counter() - start, 1)
+        start = time.perf_counter()
         made = sample(run, out=out / "samples", n=SAMPLES, seed=seed, device=given.device)
         row["sample_seconds"] = round(time.perf_counter() - start, 1)
         row["images_seen"] = images if plugin.ITERATIVE else len(cohort.split("train"))

@@ -226,8 +226,10 @@ def schedule(fraction: float, warmup: float) -> float:
 
 def _check(shape: tuple[int, int, int], unet: Mapping[str, Any]) -> None:
     width, multipliers, patch = unet["width"], unet["multipliers"], unet["patch"]
-    if width < GROUP_CHANNELS or width % GROUP_CHANNELS or min(unet["blocks"], patch, *multipliers) < 1:
-        raise ValueError(f"width is a multiple of {GROUP_CHANNELS}; blocks, patch and multipliers are positive")
+    least = min(unet["blocks"], patch, len(multipliers), *multipliers)
+    if width < GROUP_CHANNELS or width % GROUP_CHANNELS or least < 1:
+        rule = f"width is a multiple of {GROUP_CHANNELS}; blocks, patch and multipliers, at least one, are positive"
+        raise ValueError(rule)
     if unet["blocks"] > MOST_BLOCKS:  # each is an object: a billion of them take hours before any memory is checked
         raise ValueError(f"blocks is at most {MOST_BLOCKS}")
     factor = patch * 2 ** (len(multipliers) - 1)
