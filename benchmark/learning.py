@@ -27,7 +27,7 @@ from steps import Steps
 
 from synthcohort import plugins
 from synthcohort.cohort import Cohort
-from synthcohort.errors import SynthcohortError
+from synthcohort.errors import InputError, SynthcohortError
 from synthcohort.evaluate import evaluate
 from synthcohort.runs import OUTCOME
 from synthcohort.sample import sample
@@ -123,7 +123,8 @@ def _budget(given: argparse.Namespace) -> str:
 
 
 def _measured(given: argparse.Namespace, cohort: Cohort, generator: str, seed: int) -> dict[str, Any]:
-    plugin, name = plugins.find("generators", generator), f"{generator}-{seed}-{_budget(given).replace(' ', '')}"
+    plugin = plugins.find("generators", generator)
+    name = f"{generator}-{plugin.REVISION}-{seed}-{_budget(given).replace(' ', '')}"
     out = given.work / given.phantom / name
     row = {
         "benchmark": "learning",
@@ -152,8 +153,10 @@ def _measured(given: argparse.Namespace, cohort: Cohort, generator: str, seed: i
         if (run / OUTCOME).exists():
             row["outcome"] = json.loads((run / OUTCOME).read_text(encoding="utf-8"))
         row["scores"] = _scores(given, cohort, made, out / "eval", seed)
-    except SynthcohortError as error:  # a failure is a result
-        row["failure"] = str(error)
+    except SynthcohortError as error:
+        if isinstance(error, InputError):
+            raise
+        row["failure"] = str(error)  # a failure is a result
     return {**row, **circumstances()}
 
 
@@ -202,16 +205,16 @@ def _scores(given: argparse.Namespace, cohort: Cohort, made: Cohort, out: Path, 
 
 def table(found: list[dict[str, Any]]) -> str:
     """Return the lines as a Markdown table: the mean over seeds of each generator and budget."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str, int], list[dict[str, Any]]] = {}
     for row in found:
-        groups.setdefault((row["phantom"], row["budget"], row["generator"]), []).append(row)
+        groups.setdefault((row["phantom"], row["budget"], row["generator"], row["revision"]), []).append(row)
     lines = []
-    for (phantom, budget, generator), each in sorted(groups.items()):
+    for (phantom, budget, generator, revision), each in sorted(groups.items()):
         good = [row for row in each if "scores" in row]
         names = sorted({name for row in good for name in row["scores"] if name.endswith("subject")})
         means = {name: statistics.fmean(row["scores"][name][0] for row in good) for name in names}
         shown = ", ".join(f"{name}: {value:.3g}" for name, value in means.items())
-        lines.append(f"| {phantom} | {budget} | {generator} | {len(good)} of {len(each)} | {shown} |")
+        lines.append(f"| {phantom} | {budget} | {generator} {revision} | {len(good)} of {len(each)} | {shown} |")
     return "\n".join(lines)
 
 
