@@ -152,6 +152,17 @@ class TestMembership:
         assert row.status == "ok"
         assert row.low <= 0.001 <= row.high
 
+    @pytest.mark.parametrize("counts", [(10, 10), (60, 120)])
+    def test_the_interval_of_the_worst_decile_covers_chance(self, counts):
+        missed = 0
+        for seed in range(300):
+            rng = np.random.default_rng(seed)
+            scored = Scored(*(rng.normal(size=count) for count in counts))
+            found = membership.rows({"loss": scored}, tuple(np.arange(count) for count in counts))
+            row = next(row for row in found if row.metric == "membership_worst_decile")
+            missed += not row.low <= 0.1 <= row.high
+        assert missed <= 0.08 * 300  # both sides' chance is allowed for, so it covers more than it promises
+
     def test_holdout_is_chance_within_a_tenth_and_a_memoriser_is_found(self):
         """The acceptance at 400 patients of two images on either side, seen in eight dimensions."""
 

@@ -59,7 +59,9 @@ def test_weights_that_say_nothing_are_not_estimable(monkeypatch):
 
 
 def test_weights_of_another_cohort_are_refused(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"fingerprint": "f", "config": {"kind": "train", "cohort": "another"}}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"fingerprint": "f", "config": {"kind": "train", "cohort": "another"}})
+    )
     with pytest.raises(Mismatch, match="trained on another"):
         _released.manifest(tmp_path, "this")
 

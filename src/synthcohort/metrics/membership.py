@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy import stats
 
 from ..statistics import LEVEL, clopper_pearson
 from ..types import Array, Features, Value
@@ -142,9 +143,14 @@ def _rate(metric: str, rate: float, label: str, scored: Scored, patients: Patien
 
 
 def _worst_decile(label: str, by_patient: Scored) -> Value:
-    most = max(1, round(_DECILE * len(by_patient.members)))
-    threshold = np.sort(by_patient.members)[-most]
-    accused, count = int((by_patient.others >= threshold).sum()), len(by_patient.others)
-    interval = clopper_pearson(accused, count)
-    reason = f"{most} training patients; {_DECILE:.0%} is chance"
-    return Value("membership_worst_decile", accused / count, *interval, "share", "higher", label=label, reason=reason)
+    """Return the false alarms at the tenth of the members, over the thresholds that other members might have set."""
+    members, others = np.sort(by_patient.members)[::-1], by_patient.others
+    count = len(members)
+    drawn = np.asarray(stats.binom.ppf([(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], count, _DECILE))
+    ranks = np.clip(drawn.astype(int), 1, count)
+    ranks[1] = max(1, round(_DECILE * count))
+    few, accused, many = (int((others >= members[rank - 1]).sum()) for rank in ranks)
+    low, high = clopper_pearson(few, len(others)).low, clopper_pearson(many, len(others)).high
+    reason = f"{ranks[1]} training patients; {_DECILE:.0%} is chance"
+    value = accused / len(others)
+    return Value("membership_worst_decile", value, low, high, "share", "higher", label=label, reason=reason)
