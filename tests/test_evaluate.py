@@ -125,7 +125,8 @@ def without_seconds(scores: list[Score]) -> list[dict[str, Any]]:
 
 
 def test_every_subject_has_a_ceiling_and_a_bad_row(finished: Path) -> None:
-    rows = rows_of(finished)
+    # Planted copies say how good the search is, not the cohort: they have neither ceiling nor bad case.
+    rows = [row for row in rows_of(finished) if row.metric != "copy_sensitivity"]
     roles: dict[str, list[str]] = {}
     for row in rows:
         roles.setdefault(row.comparison_id, []).append(row.role)

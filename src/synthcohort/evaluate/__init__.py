@@ -22,7 +22,7 @@ from ..types import Score
 from . import _folder, _released, _rows, _sets, _spaces
 from ._work import Evaluation, Plan
 
-REVISION = 4
+REVISION = 5
 _NOT_MEASURED = (
     "No subgroup of patients was scored on its own.",
     "No reader study was held.",

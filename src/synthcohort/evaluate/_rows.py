@@ -14,10 +14,11 @@ import pandas as pd
 from .. import plugins
 from ..runs import derive_seed
 from ..types import Features, Role, Score, Value
+from ._planted import sensitivity
 from ._sets import ImageSet
 from ._spaces import MASKS, PIXELS, FeatureCache
 
-GAUSSIAN, COPYCAT, HOLDOUT, REAL = "gaussian", "copycat", "holdout", "real"
+GAUSSIAN, COPYCAT, HOLDOUT, REAL, PLANTED = "gaussian", "copycat", "holdout", "real", "planted copies"
 FEWEST_OF_A_FINDING = 20
 
 
@@ -207,8 +208,9 @@ def add_copies(
     spaces: Mapping[str, Callable[[ImageSet], Features]],
     real: tuple[ImageSet, ImageSet],
     roles: Roles,
+    planted: Mapping[str, ImageSet],
 ) -> dict[str, Any]:
-    """Add the share of copies in every space, and return the verdicts on the subject's images or masks by space.
+    """Add the share of copies, and of planted ones that are found, in every space.
 
     Args:
         rows: Where the scores go.
@@ -216,6 +218,10 @@ def add_copies(
         spaces: Space -> what a set looks like in it; the first is the one that decides `copy`.
         real: Training images, and images of patients that nothing was trained on.
         roles: The cohort, patients of the other reference half, jittered training images.
+        planted: Kind -> copies of training images, to measure what share of them is found.
+
+    Returns:
+        Space -> the verdicts on the subject's images or masks.
     """
     found = {}
     for space, seen in spaces.items():
@@ -230,7 +236,38 @@ def add_copies(
             _add_copies_of(rows, metric, values, role, features, len(train), space, seconds)
             if role == "subject" and values and values[0].status == "ok":
                 found[space] = metric.module.verdicts(train, features, reference, **reuse)
+        if reuse.get("calibration") is not None:
+            _add_sensitivity(rows, metric, space, seen, (train, reference), planted, reuse)
     return found
+
+
+def _add_sensitivity(
+    rows: Rows,
+    metric: Metric,
+    space: str,
+    seen: Callable[[ImageSet], Features],
+    real: tuple[Features, Features],
+    planted: Mapping[str, ImageSet],
+    reuse: Mapping[str, Any],
+) -> None:
+    train, reference = real
+    start, counts, extractor = time.perf_counter(), {}, train.name
+    for kind, images in planted.items():
+        judged = metric.module.verdicts(train, seen(images), reference, **reuse)
+        counts[kind] = (int(judged.copy.sum()), len(images))
+    for value in sensitivity(counts):
+        rows.add(
+            value,
+            family=metric.space,
+            space=space,
+            role="subject",
+            subject=PLANTED,
+            arm=metric.space,
+            n_real=len(train),
+            n_synthetic=sum(n for kind, (_, n) in counts.items() if value.label in (kind, "all")),
+            extractor=extractor,
+            seconds=time.perf_counter() - start,
+        )
 
 
 def _add_copies_of(

@@ -15,7 +15,7 @@ from .. import plugins, runs
 from ..cohort import Cohort
 from ..progress import say, track
 from ..types import Features, Score, Value
-from . import _auc, _dice, _folder, _released, _rows, _sets, _spaces, _utility
+from . import _auc, _dice, _folder, _planted, _released, _rows, _sets, _spaces, _utility
 from ._jobs import Jobs
 
 FOREIGN = (
@@ -250,9 +250,12 @@ class Evaluation:
             "copies": {name: partial(self.cache.features, extractor=space) for name, space in every.items()},
             "masks": {_spaces.MASKS: partial(_spaces.mask_features, classes=classes)},
         }
+        planted = _planted.planted(real.train, self.real_cohort.facts.value_range, seed=self.plan.seed)
         found: dict[str, Any] = {}
         for metric in track(wanted, "Copies", len(wanted), "metrics"):
-            found |= _rows.add_copies(self.rows, metric, seen[metric.space], (real.train, real.held_out), roles)
+            use = {kind: copies for kind, copies in planted.items() if _judges(metric, kind)}
+            sides = (real.train, real.held_out)
+            found |= _rows.add_copies(self.rows, metric, seen[metric.space], sides, roles, use)
         return found
 
     def _not_measured(self) -> list[str]:
@@ -318,6 +321,11 @@ class Evaluation:
 def _name(cohort: Cohort) -> str:
     made_by = cohort.facts.generator or {}
     return str(made_by.get("generator") or made_by.get("name") or cohort.facts.name)
+
+
+def _judges(metric: _rows.Metric, kind: str) -> bool:
+    """Return whether a kind of planted copy says something of a metric: only what moves a mask does of masks."""
+    return metric.space != "masks" or kind in _planted.GEOMETRIC
 
 
 def _finding_copies(spaces: Mapping[str, Any]) -> dict[str, Any]:

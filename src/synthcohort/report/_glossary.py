@@ -105,6 +105,12 @@ GLOSSARY = {
         " other, all but about one in a thousand.",
         "0 to 100 %, lower is better; read it beside the share among held-out patients.",
     ),
+    "copy_sensitivity": Term(
+        "Planted copies found",
+        "Share of training images, changed on purpose in nine ways, that the search for copies finds. What it misses"
+        " there it misses in the synthetic cohort too.",
+        "0 to 100 %, higher is better.",
+    ),
     "mask_copies": Term(
         "Share of masks that copy a training mask",
         "Share of masks that resemble a training mask more than the masks of different patients resemble each other,"
