@@ -13,7 +13,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from synthcohort.cohort import Cohort, writing_cohort
-from synthcohort.evaluate import _auc, _sets, evaluate
+from synthcohort.errors import InputError, Mismatch
+from synthcohort.evaluate import _auc, _calibrated, _rows, _sets, _subgroups, _utility, evaluate
+from synthcohort.evaluate._subgroups import subgroups
 from synthcohort.report import report
 from synthcohort.sample import sample
 from synthcohort.statistics import auc
@@ -246,3 +248,72 @@ def test_cross_validation_averages_the_folds(scored: tuple[Path, list[Score]]) -
     assert line["patients"] == table["patient_id"].nunique()
     assert line["images"] == len(table[(table["arm"] == "real->real") & (table["seed"] == 0)])
     assert line["value"] == pytest.approx(row(scores, "auc", "real->real", "large").value)
+
+
+def test_a_second_learner_and_what_the_cohort_is_worth(scored: tuple[Path, list[Score]]) -> None:
+    out, scores = scored
+    real, own = (row(scores, "probe_auc", arm).value for arm in ("real->real", "synthetic->real"))
+    assert row(scores, "probe_auc_gap", "synthetic->real").value == pytest.approx(real - own)
+    assert real > 0.6  # quantiles of intensity tell the size of a disc and a bright half
+    mixed = {s.label: s for s in scores if s.metric == "mix_gain" and s.role == "subject"}
+    assert [each.status for each in mixed.values()] == ["ok", "ok", "not_estimable"]  # twice the images are not there
+    worth = {s.arm: s for s in scores if s.metric == "real_equivalent_patients"}
+    # All real patients are worth themselves: the end of the curve.
+    assert (worth["real->real"].value, worth["real->real"].unit) == (44, "patients or more")
+    assert 4 <= worth["synthetic->real"].value <= 44
+    curve = json.loads((out / "learning_curves.json").read_text())[0]["curve"]
+    assert [each["patients"] for each in curve] == [4, 6, 11, 22, 44]
+    facts = json.loads((out / "eval.json").read_text())["utility"]
+    gap = row(scores, "auc_gap", "synthetic->real")
+    assert facts["verdicts"][0]["high"] == gap.high
+    assert facts["verdicts"][0]["verdict"] == ("not inferior" if gap.high < 0.02 else "not shown")
+
+
+def test_an_external_cohort_is_tested_on_only(labelled: Path, synthetic: Path, tmp_path: Path) -> None:
+    # As another site: its patients are those of this one; with the same images the numbers have to be near.
+    other = altered(labelled, tmp_path / "other", lambda table: table if table["split"] == "test" else None)
+    options = {"seeds": 1, "options": TASK, "metrics": ["auc"], "extractors": []}
+    scores = evaluate(labelled, synthetic, out=tmp_path / "eval", external=other, **options)
+    for metric in ("auc", "auc_gap", "probe_auc", "real_equivalent_patients"):
+        label = "" if metric.startswith("real_") else "mean"
+        here, there = (row(scores, metric, f"synthetic->{where}", label) for where in ("real", "external"))
+        assert there.value == pytest.approx(here.value, abs=1e-9)
+        assert there.comparison_id != here.comparison_id
+    with pytest.raises(Mismatch, match="the real cohort itself"):
+        evaluate(labelled, synthetic, out=tmp_path / "no", external=labelled, **options)
+    with pytest.raises(Mismatch, match="external cohort is a real one"):
+        evaluate(labelled, synthetic, out=tmp_path / "no", external=synthetic, **options)
+    with pytest.raises(InputError, match="quick or full"):
+        evaluate(labelled, synthetic, out=tmp_path / "no", utility="deep", **options)
+
+
+def test_subgroups_by_value_with_small_ones_unsaid() -> None:
+    rng = np.random.default_rng(0)
+    sex = np.array(["F"] * 200 + ["M"] * 95 + ["X"] * 5)
+    table = pd.DataFrame({"attr.sex": sex, "attr.age": np.arange(300) % 90, "attr.burned_in_text": sex == "F"})
+    groups = subgroups(table)
+    assert list(groups) == ["sex=F", "sex=M", "sex=X", "age=0 to 39", "age=40 to 59", "age=60 to 79", "age=80 and over"]
+    assert len(groups["age=80 and over"]) == sum(a >= 80 for a in table["attr.age"])
+    names = np.array([f"p{i}" for i in range(300)])
+    labels = (rng.random((300, 1)) < 0.5).astype(np.float32)
+    on = _sets.ImageSet("t", np.zeros((300, 1, 2, 2), np.uint8), None, labels, names, names, "k")
+    assert list(_subgroups.scorable(on, groups))[:2] == ["sex=F", "sex=M"]
+    assert "sex=X" not in _subgroups.scorable(on, groups)
+    rows = _rows.Rows("s", "", 0, {})
+    done = _auc.outcome(on, np.stack([labels * 0.5 + rng.random((300, 1))]), np.array([True]), seed=0)
+    arms = {
+        arm: _utility.Tested(f"{arm}->real", "subject", arm, 10, 300, {}, 0.0, {"sex=F": done, "sex=M": done})
+        for arm in ("synthetic", "real", "gaussian")
+    }
+    _subgroups.add_gaps(rows, "classification", "train", on, {k: groups[k] for k in list(groups)[:3]}, arms)
+    found = {s.label: s for s in rows.scores if s.metric == "subgroup_gap" and s.arm == "synthetic->real"}
+    assert (found["sex=X"].status, found["sex=X"].n_real) == ("not_estimable", 0)
+    assert found["sex=M"].n_real == 90  # 95, rounded down: 300 - 200 - 95 would give 5 away
+
+
+def test_thresholds_are_youdens() -> None:
+    truth = np.array([[0, 0, 1, 0, 1, 1, np.nan]]).T
+    scores = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.05]]).T
+    # At .5: sensitivity 2/3, specificity 1; at .3: 1 and 2/3. The first best one is taken.
+    assert _calibrated.best_thresholds(truth, scores) == pytest.approx([0.3])
+    assert np.isnan(_calibrated.best_thresholds(np.ones((3, 1)), np.ones((3, 1)))).all()

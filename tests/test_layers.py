@@ -20,7 +20,19 @@ PACKAGE = Path(synthcohort.__file__).parent
 # Lowest first. A module imports modules of earlier rows only, and private files of its own folder.
 ROWS = (
     ("errors", "types"),
-    ("plugins", "runs", "progress", "devices", "parallel", "layouts", "statistics", "significance", "pictures", "_checks", "_files"),
+    (
+        "plugins",
+        "runs",
+        "progress",
+        "devices",
+        "parallel",
+        "layouts",
+        "statistics",
+        "significance",
+        "pictures",
+        "_checks",
+        "_files",
+    ),
     ("_listing",),
     ("cohort", "weights"),
     ("nets", "source", "dicom", "format"),

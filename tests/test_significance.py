@@ -51,7 +51,9 @@ def test_sign_flips_by_hand_and_as_scipy_counts_them() -> None:
 
 def test_tied_sums_count_as_extreme() -> None:
     values = [0.1, 0.2, 0.3, 0.1, 0.2, 0.3]  # sums tie up to rounding
-    sums = [abs(sum(s * v for s, v in zip(signs, values, strict=True))) for signs in itertools.product((1, -1), repeat=6)]
+    sums = [
+        abs(sum(s * v for s, v in zip(signs, values, strict=True))) for signs in itertools.product((1, -1), repeat=6)
+    ]
     assert sign_flip(values) == sum(each >= sum(values) - 1e-9 for each in sums) / 64
 
 

@@ -132,6 +132,23 @@ def cluster_bootstrap(statistic: Callable[[Rows], float], patients: Array, *, se
     return np.array([statistic(np.concatenate([rows[p] for p in pick])) for pick in picks], dtype=np.float64)
 
 
+def patient_draws(patients: Array, *, seed: int, draws: int = 2000) -> npt.NDArray[np.uint16]:
+    """Return how often each row is drawn when patients are drawn with replacement, (draws, n) uint16.
+
+    The same patients as `cluster_bootstrap` draws with that seed.
+
+    Args:
+        patients: (n,) patient of each row.
+        seed: Decides the draws.
+        draws: How many.
+    """
+    names, patient_of_row = np.unique(np.asarray(patients), return_inverse=True)
+    picks = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+    places = picks + len(names) * np.arange(draws)[:, None]
+    counts = np.bincount(places.ravel(), minlength=draws * len(names)).astype(np.uint16)
+    return counts.reshape(draws, len(names))[:, patient_of_row]
+
+
 def hierarchical_bootstrap(
     statistic: Callable[[Rows, Rows], float], patients: Array, *, seeds: int, seed: int, draws: int = 2000
 ) -> Floats:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from ..nets.generator import RESERVED
 from ..progress import say
 from ..types import Score
 from . import _folder, _released, _rows, _sets, _spaces
+from ._depth import Depth, not_measured
 from ._work import Evaluation, Plan
 
 REVISION = 5
 _NOT_MEASURED = (
-    "No subgroup of patients was scored on its own.",
     "No reader study was held.",
     "Images were compared one by one: nothing is known about the consistency of volumes.",
 )
@@ -41,6 +42,8 @@ def evaluate(
     seeds: int = 3,
     weights: Mapping[str, Path] | None = None,
     weights_released: Path | str | None = None,
+    utility: Depth = "quick",
+    external: Path | str | None = None,
     jobs: Path | str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | Iterable[str] = (),
@@ -59,6 +62,9 @@ def evaluate(
         seeds: How often each task is fitted, with other weights and order each time.
         weights: Extractor, or network of a task that starts from published weights, -> file.
         weights_released: The run that made the cohort, where its weights are released too: then they are attacked.
+        utility: "quick" or "full": whether mixed training and the learning curve are fitted for masks too, and mixed
+            training for the tasks themselves. Several times the fits.
+        external: Another real cohort, prepared alike: every task is tested on it too, and nothing learnt from it.
         jobs: Where fits and features are kept; share it between evaluations to fit the real arm once.
         seed: Everything random derives from it.
         options: Of the task.
@@ -73,6 +79,7 @@ def evaluate(
     cohorts = _opened(Path(real), Path(synthetic))
     released = Path(weights_released) if weights_released else None
     plan = _planned(cohorts, metrics, extractors, tasks, dict(weights or {}), released, seeds, seed, options)
+    plan = _deeper(plan, cohorts[0], utility, external)
     runs.open_run(out, plan.config)
     if (out / _folder.FACTS).exists():
         say(f"{out.name} is finished already")
@@ -142,6 +149,29 @@ def _planned(
         missing.append(f"Findings that the scored cohort does not have: {', '.join(gone)}.")
     not_measured = (*_NOT_MEASURED, *missing)
     return Plan(metrics, extractors, task_space, tasks, findings, starts, not_measured, seeds, seed, config, released)
+
+
+def _deeper(plan: Plan, real: Cohort, depth: Depth, external: Path | str | None) -> Plan:
+    """Return the plan with how deep utility is looked into, and where else tasks are tested."""
+    if depth not in ("quick", "full"):
+        raise BadOption("--utility is quick or full", f"'{depth}'", "Choose one of them")
+    other = None if external is None else _external(real, Path(external))
+    config = {**plan.config, "utility": depth, "external": None if other is None else other.identity}
+    missing = (*plan.not_measured, *not_measured(plan.tasks, depth))
+    return replace(plan, config=config, depth=depth, external=other, not_measured=missing)
+
+
+def _external(real: Cohort, path: Path) -> Cohort:
+    other = Cohort(path)
+    check_comparable(real, other)
+    if other.facts.provenance != "real":
+        raise Mismatch("The external cohort is a real one", f"{path} is {other.facts.provenance}", "Name another")
+    if other.identity == real.identity:
+        raise Mismatch("The external cohort is another one", f"{path} is the real cohort itself", "Name another")
+    gone = [name for name in real.facts.labels if name not in other.facts.labels]
+    if gone:
+        raise Mismatch("The external cohort has the real one's findings", f"'{gone[0]}' is missing", "Name another")
+    return other
 
 
 def _metrics(real: Cohort, names: Sequence[str] | None) -> list[_rows.Metric]:

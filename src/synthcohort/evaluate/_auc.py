@@ -19,16 +19,32 @@ from ..metrics.auc import auc_draws, mean_auc, mirrored, patient_draws
 from ..runs import derive_seed
 from ..statistics import auc
 from ..types import Array, Better, Value
+from . import _subgroups
 from ._jobs import Fitted
 from ._rows import GAUSSIAN, REAL, Rows
 from ._sets import Amounts, ImageSet
-from ._utility import DRAWS, SYNTHETIC, Fits, Floats, Outcome, Tested, Tests, add, roles, trained_images, valued
+from ._utility import (
+    DRAWS,
+    EXTERNAL,
+    SYNTHETIC,
+    Fits,
+    Floats,
+    Outcome,
+    Tested,
+    Tests,
+    add,
+    roles,
+    trained_images,
+    valued,
+)
 
 METRIC, NEEDS = "auc", "labels"
 AUC, MIRRORED = "auc", "auc_mirrored"
 HEADLINES = (AUC,)
 GAP, DELTA = "auc_gap", "delta_syn"
 REFERENCE = "reference"
+_BY_PATIENTS = ("train", EXTERNAL)
+"""Families whose arms are tested on real patients."""
 CODE_TEST_BATCH = 50  # under protocol=code the last, partial batch of test images is dropped (study 003, released code)
 
 
@@ -55,7 +71,7 @@ def add_scores(
     findings: Sequence[str],
     *,
     seed: int,
-) -> tuple[list[Tested], pd.DataFrame]:
+) -> tuple[list[Tested], pd.DataFrame, dict[str, Predicted]]:
     """Add all rows of a classification task.
 
     Args:
@@ -69,19 +85,32 @@ def add_scores(
         seed: Decides the bootstrap draws.
 
     Returns:
-        The arms that are tested on real patients, the subject first; and what their networks said of every image.
+        The arms that are tested on real patients, the subject first; what their networks said of every real test
+        image, as a table; and of every set.
     """
     road = _Road(rows, task, fits, tests, amounts, facts.value_range, findings, seed)
     trains = road.compare("train", {arm: (arm, REAL) for arm in road.who})
     road.compare("test", {SYNTHETIC: (REAL, SYNTHETIC), REAL: (REAL, REAL), GAUSSIAN: (REAL, GAUSSIAN)})
-    road.add_gaps(trains)
+    road.add_gaps(trains, "train")
     own_kind = {SYNTHETIC: SYNTHETIC, REAL: REFERENCE, GAUSSIAN: GAUSSIAN}
     own = road.compare("own", {arm: (arm, f"own {kind}") for arm, kind in own_kind.items()})
     road.add_deltas(trains, own)
+    _add_abroad(road, tests, trains)
     if SYNTHETIC not in own:
         road.add_missing("own", AUC, "higher")
         road.add_missing("overfit", DELTA, "lower")
-    return list(trains.values()), predictions_table(road.said, findings, road.counted)
+    return list(trains.values()), predictions_table(road.said, findings, road.counted), road.said
+
+
+def _add_abroad(road: _Road, tests: Tests, trains: Mapping[str, Tested]) -> None:
+    """Add what depends on who is tested: subgroups, calibration, and all of it again on another cohort."""
+    for where, images in tests.patients_tested.items():
+        family, arms = "train", trains
+        if where == EXTERNAL:
+            family, arms = EXTERNAL, road.compare(EXTERNAL, {arm: (arm, EXTERNAL) for arm in road.who})
+            road.add_gaps(arms, EXTERNAL)
+        if groups := tests.subgroups.get(where):
+            _subgroups.add_gaps(road.rows, road.task, family, images, groups, arms)
 
 
 def unscorable(tests: Tests, amounts: Amounts, findings: Sequence[str]) -> dict[str, str]:
@@ -189,6 +218,8 @@ class _Road:
         self.rows, self.task, self.fits, self.findings, self.seed = rows, task, fits, tuple(findings), seed
         self.who, self.trained, self.value_range = roles(rows.subject), trained_images(amounts), value_range
         self.sets = {REAL: tests.real, SYNTHETIC: tests.synthetic, GAUSSIAN: tests.gaussian}
+        self.sets |= tests.patients_tested
+        self.groups = tests.subgroups
         self.sets |= {f"own {kind}": images for kind, images in tests.own.items()}
         self.reasons = unscorable(tests, amounts, findings)
         self.counted = np.array([finding not in self.reasons for finding in findings])
@@ -204,7 +235,7 @@ class _Road:
             arms: What differs -> (what was fitted on, what is tested on).
         """
         found = {
-            differs: self._tested(differs, train, test, counts=family == "train")
+            differs: self._tested(differs, train, test, counts=family == "train", grouped=family in _BY_PATIENTS)
             for differs, (train, test) in arms.items()
             if test in self.sets and len(self.sets[test])
         }
@@ -218,7 +249,7 @@ class _Road:
                 add(self.rows, value, self.task, family, tested)
         return found
 
-    def add_gaps(self, trains: Mapping[str, Tested]) -> None:
+    def add_gaps(self, trains: Mapping[str, Tested], family: str) -> None:
         """Add AUC trained on real images minus AUC of each arm, paired by learner seed and test patient."""
         real = trains[REAL].outcomes[AUC]
         for place, label in enumerate([*self.findings, "mean"]):
@@ -226,7 +257,7 @@ class _Road:
                 own = tested.outcomes[AUC]
                 gap, spread = real.values[place] - own.values[place], real.draws[:, place] - own.draws[:, place]
                 value = valued(GAP, label, gap, spread, "lower", otherwise=self._why(label), unit=self.unit)
-                add(self.rows, value, self.task, "train", tested)
+                add(self.rows, value, self.task, family, tested)
 
     def add_deltas(self, trains: Mapping[str, Tested], own: Mapping[str, Tested]) -> None:
         """Add AUC on unseen images of the own kind minus AUC on real patients, paired by learner seed."""
@@ -249,7 +280,7 @@ class _Road:
         arm, trained = f"{SYNTHETIC}->{SYNTHETIC}", self.trained[SYNTHETIC]
         add(self.rows, value, self.task, family, Tested(arm, "subject", self.rows.subject, trained, 0, {}, 0.0))
 
-    def _tested(self, differs: str, train: str, test: str, *, counts: bool) -> Tested:
+    def _tested(self, differs: str, train: str, test: str, *, counts: bool, grouped: bool) -> Tested:
         role, name = self.who[differs]
         arm, predicted = f"{train}->{test.removeprefix('own ')}", self._predicted(train, test)
         done = outcome(predicted.on, predicted.scores, self.counted, seed=self.seed, mirror=self.mirror)
@@ -261,7 +292,20 @@ class _Road:
             tested=len(predicted.on),
             outcomes={AUC: done},
             seconds=sum(fit.seconds for fit in self.fits[train]) if counts else 0.0,
+            subgroups=self._in_subgroups(predicted, self.groups.get(test, {})) if grouped else {},
         )
+
+    def _in_subgroups(self, predicted: Predicted, groups: Mapping[str, Array]) -> dict[str, Outcome]:
+        """Return what is reached in each subgroup, over the findings that it has enough images of."""
+        found = {}
+        # protocol=code drops the last partial batch.
+        within = {name: places[places < len(predicted.on)] for name, places in groups.items()}
+        for name, kept in _subgroups.scorable(predicted.on, within).items():
+            counted = _subgroups.counted_in(predicted.on, kept, self.counted)
+            if counted.any():
+                part = predicted.on.take(kept)
+                found[name] = outcome(part, predicted.scores[:, kept], counted, seed=self.seed, mirror=self.mirror)
+        return found
 
     def _predicted(self, train: str, test: str) -> Predicted:
         arm = f"{train}->{test}"

@@ -5,7 +5,7 @@ Images of a synthetic cohort or control belong to no volume: arms tested on them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +17,24 @@ from ..metrics.dice import dice_table
 from ..runs import derive_seed
 from ..statistics import hierarchical_bootstrap
 from ..types import Better
+from . import _subgroups
 from ._jobs import Fitted
 from ._rows import GAUSSIAN, REAL, Rows
 from ._sets import Amounts, ImageSet
-from ._utility import DRAWS, SYNTHETIC, Fits, Floats, Outcome, Tested, Tests, add, roles, trained_images, valued
+from ._utility import (
+    DRAWS,
+    EXTERNAL,
+    SYNTHETIC,
+    Fits,
+    Floats,
+    Outcome,
+    Tested,
+    Tests,
+    add,
+    roles,
+    trained_images,
+    valued,
+)
 
 METRIC, NEEDS = "dice", "masks"
 VOLUME, SLICE = "dice_volume", "dice_slice"
@@ -106,7 +120,7 @@ def add_scores(
     findings: Sequence[str],
     *,
     seed: int,
-) -> tuple[list[Tested], None]:
+) -> tuple[list[Tested], None, dict[str, Any]]:
     """Add all rows of a segmentation task.
 
     Args:
@@ -120,10 +134,11 @@ def add_scores(
         seed: Decides the bootstrap draws.
 
     Returns:
-        The arms that are tested on real patients, the subject first; and nothing, predicted masks are not kept.
+        The arms that are tested on real patients, the subject first; and nothing, for predicted masks are not kept.
     """
     classes, trained, who = facts.mask_classes, trained_images(amounts), roles(rows.subject)
     sets = {REAL: tests.real, SYNTHETIC: tests.synthetic, GAUSSIAN: tests.gaussian}
+    sets |= tests.patients_tested
 
     def tested(train: str, test: str, differs: str) -> Tested:
         role, name = who[differs]
@@ -131,7 +146,8 @@ def add_scores(
             fits[train],
             sets[test],
             facts,
-            volumes=test == REAL,
+            volumes=test in tests.patients_tested,
+            groups=tests.subgroups.get(test, {}),
             seed=seed,
             arm=f"{train}->{test}",
             role=role,
@@ -144,20 +160,43 @@ def add_scores(
     _add_outcomes(rows, task, "train", trains, classes[1:])
     _add_contrasts(rows, task, trains)
     _add_outcomes(rows, task, "test", others, classes[1:])
-    return trains, None
+    if tests.subgroups.get(REAL):
+        _subgroups.add_gaps(rows, task, "train", tests.real, tests.subgroups[REAL], dict(zip(who, trains, strict=True)))
+    if tests.external is not None:
+        abroad = [replace(tested(each, EXTERNAL, each), seconds=0.0) for each in who]
+        _add_outcomes(rows, task, EXTERNAL, abroad, classes[1:])
+        _add_contrasts(rows, task, abroad, EXTERNAL)
+        of_arms = dict(zip(who, abroad, strict=True))
+        _subgroups.add_gaps(rows, task, EXTERNAL, tests.external, tests.subgroups.get(EXTERNAL, {}), of_arms)
+    return trains, None, {}
 
 
-def _tested(fits: Sequence[Fitted], on: ImageSet, facts: Facts, *, volumes: bool, seed: int, **row: Any) -> Tested:
+def _tested(
+    fits: Sequence[Fitted],
+    on: ImageSet,
+    facts: Facts,
+    *,
+    volumes: bool,
+    groups: Mapping[str, Any],
+    seed: int,
+    **row: Any,
+) -> Tested:
     """Return an arm's Dice; `row` holds its arm, role, subject and number of training images."""
     predictions, classes = [fit.task.predict(on.images, facts.value_range) for fit in fits], len(facts.mask_classes)
     tallies = {SLICE: tally(on, predictions, classes, volumes=False)}
     if volumes:
         tallies = {VOLUME: tally(on, predictions, classes, volumes=True), **tallies}
-    outcomes = {metric: _outcome(each, seed) for metric, each in tallies.items()}
-    return Tested(tested=len(on), outcomes=outcomes, seconds=sum(fit.seconds for fit in fits), **row)
+    outcomes = {metric: outcome(each, seed) for metric, each in tallies.items()}
+    of_groups = {
+        name: outcome(tally(on.take(places), [each[places] for each in predictions], classes, volumes=True), seed)
+        for name, places in _subgroups.scorable(on, groups).items()
+    }
+    seconds = sum(fit.seconds for fit in fits)
+    return Tested(tested=len(on), outcomes=outcomes, seconds=seconds, subgroups=of_groups, **row)
 
 
-def _outcome(own: Tally, seed: int) -> Outcome:
+def outcome(own: Tally, seed: int) -> Outcome:
+    """Return Dice of each class and their mean, averaged over learner seeds; arms on the same images share draws."""
     by_seed = [float(own.mean(np.array([number]), slice(None))[-1]) for number in range(len(own.sums))]
     return Outcome(own.everything, _draws(own, seed), np.array(by_seed))
 
@@ -188,7 +227,7 @@ _CONTRASTS: tuple[tuple[str, Better, Callable[[Any, Any], Any]], ...] = (
 )
 
 
-def _add_contrasts(rows: Rows, task: str, arms: Sequence[Tested]) -> None:
+def _add_contrasts(rows: Rows, task: str, arms: Sequence[Tested], family: str = "train") -> None:
     """Add dice_ratio and dice_gap of every arm against real->real, paired by learner seed and test patient."""
     real = next(tested for tested in arms if tested.role == "ceiling").outcomes[VOLUME]
     for metric, better, contrast in _CONTRASTS:
@@ -200,7 +239,7 @@ def _add_contrasts(rows: Rows, task: str, arms: Sequence[Tested]) -> None:
             with np.errstate(divide="ignore", invalid="ignore"):
                 value, spread = contrast(np.float64(own), np.float64(other)), contrast(*draws)
             reason = "the network trained on real images finds nothing"
-            add(rows, valued(metric, "mean", value, spread, better, otherwise=reason), task, "train", tested)
+            add(rows, valued(metric, "mean", value, spread, better, otherwise=reason), task, family, tested)
 
 
 def _draws(own: Tally, seed: int) -> Floats:

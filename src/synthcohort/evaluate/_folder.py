@@ -21,6 +21,7 @@ from ._sets import ImageSet
 
 FACTS, SCORES, SAMPLES, TRAINING = "eval.json", "scores.jsonl", "samples.parquet", "training.jsonl"
 PREDICTIONS = "predictions-{task}.parquet"
+LEARNING_CURVES = "learning_curves.json"
 EXAMPLES, PAIRS, TASK_CURVES = "examples.npz", "pairs/pairs.npz", "task_curves.jsonl"
 MOST_EXAMPLES = 32
 
@@ -127,6 +128,12 @@ def _write_arrays(path: Path, **arrays: Any) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomic(path, buffer.getvalue())
+
+
+def write_learning_curves(out: Path, curves: Sequence[Mapping[str, Any]]) -> None:
+    """Write learning_curves.json: what a number of real patients reaches, and what each arm does; nothing without."""
+    if curves:
+        write_atomic(out / LEARNING_CURVES, json.dumps(list(curves), indent=1, allow_nan=False) + "\n")
 
 
 def write_curves(out: Path, synthetic: Cohort, fits: Mapping[str, Mapping[str, Sequence[Fitted]]]) -> None:

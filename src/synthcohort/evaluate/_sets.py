@@ -157,12 +157,14 @@ class Amounts:
         real: Training images of the real arm.
         train: Training images of the synthetic arm.
         val: Validation images of the synthetic arm.
+        pool: All synthetic images that may be trained on: `train` and those beyond it.
         notes: What had to be done to make the amounts equal.
     """
 
     real: ImageSet
     train: ImageSet
     val: ImageSet
+    pool: ImageSet
     notes: tuple[str, ...]
 
 
@@ -195,7 +197,22 @@ def equal_amounts(real: RealSets, synthetic: Cohort, everything: ImageSet, *, se
         real=arm,
         train=everything.take(train[:count], "synthetic train"),
         val=everything.take(val[: max(len(real.val), 1)], "synthetic val"),
+        pool=everything.take(train, "synthetic pool"),
         notes=tuple(notes),
+    )
+
+
+def joined(*sets: ImageSet) -> ImageSet:
+    """Return the images of several sets, one after the other."""
+    masks = [images.masks for images in sets if images.masks is not None]
+    return ImageSet(
+        " and ".join(images.name for images in sets),
+        np.concatenate([images.images for images in sets]),
+        np.concatenate(masks) if len(masks) == len(sets) else None,
+        np.concatenate([images.labels for images in sets]),
+        np.concatenate([images.patients for images in sets]),
+        np.concatenate([images.groups for images in sets]),
+        fingerprint({"joined": [images.key for images in sets]}),
     )
 
 

@@ -8,7 +8,7 @@ belong to no volume: each is its own patient.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from ._rows import GAUSSIAN, REAL, Rows
 from ._sets import Amounts, ImageSet
 
 Floats = npt.NDArray[np.float64]
-SYNTHETIC = "synthetic"
+SYNTHETIC, EXTERNAL = "synthetic", "external"
 DRAWS = 2000
 
 Fits = dict[str, list[Fitted]]
@@ -55,6 +55,7 @@ class Tested:
         tested: Images it was tested on.
         outcomes: Metric -> what it reached.
         seconds: What the fits took.
+        subgroups: Subgroup -> what it reached there in the first metric.
     """
 
     arm: str
@@ -64,6 +65,7 @@ class Tested:
     tested: int
     outcomes: Mapping[str, Outcome]
     seconds: float
+    subgroups: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,21 @@ class Tests:
         synthetic: Images of the scored cohort, for networks that were fitted on real ones.
         gaussian: The bad case of that.
         own: Arm -> images of its own kind that its networks were not fitted on; an arm may be missing.
+        external: Images of another real cohort, of which nothing is learnt; None where none was given.
+        subgroups: Tested on (`REAL` or `EXTERNAL`) -> subgroup -> rows of that set.
     """
 
     real: ImageSet
     synthetic: ImageSet
     gaussian: ImageSet
     own: Mapping[str, ImageSet]
+    external: ImageSet | None = None
+    subgroups: Mapping[str, Mapping[str, npt.NDArray[np.int64]]] = field(default_factory=dict)
+
+    @property
+    def patients_tested(self) -> dict[str, ImageSet]:
+        """Return what every network is tested on: real test patients, and the external cohort's where there is one."""
+        return {REAL: self.real} | ({} if self.external is None else {EXTERNAL: self.external})
 
 
 def fit_arms(jobs: Jobs, amounts: Amounts, real_val: ImageSet, gaussian: ImageSet, *, seeds: Sequence[int]) -> Fits:

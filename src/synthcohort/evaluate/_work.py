@@ -15,8 +15,9 @@ from .. import plugins, runs
 from ..cohort import Cohort
 from ..progress import say, track
 from ..types import Features, Score, Value
-from . import _auc, _dice, _folder, _planted, _released, _rows, _sets, _spaces, _utility
+from . import _auc, _depth, _dice, _folder, _further, _planted, _released, _rows, _sets, _spaces, _utility
 from ._jobs import Jobs
+from ._subgroups import subgroups
 
 FOREIGN = (
     "The scored cohort's generator was trained on another real cohort, or on another split of this one: neither its "
@@ -42,6 +43,8 @@ class Plan:
         seeds: How often each task is fitted.
         seed: Everything random derives from it.
         config: What names the evaluation.
+        depth: How deep utility is looked into.
+        external: Another real cohort to test on, or None.
         released: The run whose weights an attacker is given.
     """
 
@@ -56,6 +59,8 @@ class Plan:
     seed: int
     config: Mapping[str, Any]
     released: Path | None = None
+    depth: _depth.Depth = "quick"
+    external: Cohort | None = None
 
 
 class Evaluation:
@@ -76,6 +81,9 @@ class Evaluation:
         self._searched: _rows.Roles | None = None
         self.fits: dict[str, _utility.Fits] = {}
         self.seed_values: dict[str, dict[str, list[float | None]]] = {}
+        self.external = None if plan.external is None else _sets.whole(plan.external, "external", plan.findings)
+        self.curves: list[dict[str, Any]] = []
+        self.primary: dict[str, Any] = {}
         self.predictions: dict[str, Any] = {}
 
     def run(self, start: float) -> list[Score]:
@@ -138,8 +146,10 @@ class Evaluation:
         else:
             self._not_estimable("segmentation", _dice, "the cohorts have no masks, or no task was asked for")
 
-    def _jobs(self, name: str) -> Jobs:
+    def _jobs(self, name: str, other: Mapping[str, Any] | None = None) -> Jobs:
+        """Return the fits of a task, with its own options or others."""
         plugin, options = self.plan.tasks[name]
+        options = options if other is None else other
         return Jobs(
             self.jobs_folder,
             name,
@@ -169,7 +179,7 @@ class Evaluation:
     def _score_task(self, name: str, road: Any) -> None:
         tests = self._tests(road)
         self.notes += road.what_is_missing(tests, self.amounts, self.plan.findings)
-        tested, self.predictions[name] = road.add_scores(
+        tested, self.predictions[name], said = road.add_scores(
             self.rows,
             name,
             self.fits[name],
@@ -180,6 +190,24 @@ class Evaluation:
             seed=self.plan.seed,
         )
         self.seed_values[name] = {each.arm: _utility.by_seed(next(iter(each.outcomes.values()))) for each in tested}
+        labels = self.real_cohort.facts.mask_classes[1:] if road is _dice else self.plan.findings
+        self.primary[name] = tested, labels
+        self._look_deeper(name, tests, labels, tested, said)
+
+    def _look_deeper(self, name: str, tests: _utility.Tests, labels: Any, tested: Any, said: Any) -> None:
+        plugin, options = self.plan.tasks[name]
+        gaussian = self._gaussian().take(np.arange(len(self.amounts.train) + len(self.amounts.val)))
+        bench = _further.Bench(
+            self.rows, name, labels, self.amounts, self.real.train, self.real.val, gaussian, tests,
+            self._learner_seeds(), self.plan.seed,
+        )  # fmt: skip
+        scored = _depth.Scored(
+            plugin, options, partial(self._jobs, name), self.real_cohort.facts, self.fits[name], tested, said
+        )
+        space = _depth.probe_space(self.plan.extractors)
+        curves, notes = _depth.add(bench, scored, self.cache, space, self.plan.findings, depth=self.plan.depth)
+        self.curves += curves
+        self.notes += notes
 
     def _tests(self, road: Any) -> _utility.Tests:
         """Return what is tested on, never more of a kind than there are real test images."""
@@ -187,12 +215,19 @@ class Evaluation:
         synthetic = self.subject.take(unseen, "synthetic test") if len(unseen) else self.subject
         synthetic = synthetic.draw(count, seed=self.plan.seed)
         if road is _dice:
-            return _utility.Tests(self.real.test, synthetic, self._gaussian().take(np.arange(count)), {})
+            few = self._gaussian().take(np.arange(count))
+            return _utility.Tests(self.real.test, synthetic, few, {}, self.external, self._subgroups())
         last = np.arange(len(self._gaussian()))[len(self._gaussian()) - count :]
         own = {_auc.REFERENCE: self.real.reference, _rows.GAUSSIAN: self._gaussian().take(last, "gaussian test")}
         if len(unseen):
             own[_utility.SYNTHETIC] = synthetic
-        return _utility.Tests(self.real.test, synthetic, self._gaussian(conditional=False), own)
+        unasked = self._gaussian(conditional=False)
+        return _utility.Tests(self.real.test, synthetic, unasked, own, self.external, self._subgroups())
+
+    def _subgroups(self) -> dict[str, Any]:
+        tested = self.real_cohort.samples.iloc[self.real_cohort.split("test")]
+        external = {} if self.plan.external is None else {_utility.EXTERNAL: self.plan.external.samples}
+        return {where: subgroups(samples) for where, samples in ({_rows.REAL: tested} | external).items()}
 
     def _open_spaces(self) -> dict[str, Any]:
         """Return the feature spaces by name; the task space first."""
@@ -301,6 +336,7 @@ class Evaluation:
         if _spaces.PIXELS in verdicts:
             _folder.write_pairs(self.out, self.cohort, self.real.train, verdicts[_spaces.PIXELS])
         _folder.write_curves(self.out, self.cohort, self.fits)
+        _folder.write_learning_curves(self.out, self.curves)
         _folder.write_facts(
             self.out,
             self.real_cohort,
@@ -313,6 +349,7 @@ class Evaluation:
                 "synthetic": _sets.positives(self.cohort, self.plan.findings),
             },
             utility_by_seed=self.seed_values,
+            utility={"depth": self.plan.depth, "verdicts": _depth.verdicts(self.primary)},
             copy_thresholds={space: float(found.threshold) for space, found in verdicts.items()},
             seconds=round(seconds, 3),
         )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..runs import derive_seed
 from ..statistics import auc as auc
+from ..statistics import patient_draws as patient_draws
 from ..statistics import percentile_interval
 from ..types import Array, Value
 
@@ -51,23 +52,6 @@ def auc_draws(truth: Array, scores: Array, weights: Array) -> Floats:
         pairs = drawn.sum(axis=1) * below[:, -1]
         np.divide(won, pairs, out=found[start : start + step], where=pairs > 0)
     return found
-
-
-def patient_draws(patients: Array, *, seed: int, draws: int = DRAWS) -> npt.NDArray[np.uint16]:
-    """Return how often each row is drawn when patients are drawn with replacement, (draws, n) uint16.
-
-    The same patients as `statistics.cluster_bootstrap` draws with that seed.
-
-    Args:
-        patients: (n,) patient of each row.
-        seed: Decides the draws.
-        draws: How many.
-    """
-    names, patient_of_row = np.unique(np.asarray(patients), return_inverse=True)
-    picks = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    places = picks + len(names) * np.arange(draws)[:, None]
-    counts = np.bincount(places.ravel(), minlength=draws * len(names)).astype(np.uint16)
-    return counts.reshape(draws, len(names))[:, patient_of_row]
 
 
 def mirrored(values: Any) -> Any:

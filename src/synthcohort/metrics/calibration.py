@@ -3,10 +3,14 @@
 Slope and intercept are those of a logistic regression of the truth on the log-odds of the prediction (Cox 1958; Van
 Calster et al. 2019, doi:10.1186/s12916-019-1466-7): 1 and 0 are ideal; a slope under 1 is over-confident, an intercept
 above 0 says that the finding is more frequent than predicted. Brier 1950: mean squared error of the probabilities. ECE
-(Naeini et al. 2015): mean distance of predicted from observed shares in 15 bins of equal mass. An absolute difference is
+(Naeini et al. 2015): mean distance of predicted from observed shares in 15 bins of equal mass. A distance is
 never below 0, so chance alone makes the plain ECE positive (0.075 with 300 images and true probabilities): it is given
-less the excess that the bootstrap shows, not below 0, which takes away two fifths of that. Read it beside its ceiling. Intervals redraw patients; those of slope and intercept take one Newton step from the fit for each draw, which
-needs the counts below. What calibration cannot tell is whether the order is right: read it beside the AUC.
+less the excess that the bootstrap shows, which takes away two fifths of that. Read it beside its ceiling. A percentile
+interval of it would not cover; its lower end is the plain value less the 97.5 % quantile of the noise (the triangle
+inequality: conservative), its upper end the plain value and the lower reach of the draws (Jensen: the plain value is
+never too low on average). Intervals redraw patients; those of slope and intercept take one Newton step from the fit for
+each draw, which needs the counts below.
+What calibration cannot tell is whether the order is right: read it beside the AUC.
 """
 
 from __future__ import annotations
@@ -18,9 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..runs import derive_seed
-from ..statistics import percentile_interval
+from ..statistics import patient_draws, percentile_interval
 from ..types import Array, Better, Value
-from .auc import patient_draws
 
 REVISION = 1
 SPACE = "predictions"
@@ -39,10 +42,25 @@ MEASURES: tuple[tuple[str, Better], ...] = (
 
 
 class Measured(NamedTuple):
-    """Calibration of one finding: (4,) in the order of `MEASURES`, and (D, 4) of every bootstrap draw."""
+    """Calibration of one finding.
+
+    Attributes:
+        values: (4,) in the order of `MEASURES`, the ECE plain.
+        draws: (D, 4) of every bootstrap draw.
+        noise: (D,) mean distance of the draw's bins from those of all rows.
+    """
 
     values: Floats
     draws: Floats
+    noise: Floats
+
+    @property
+    def error(self) -> tuple[float, float, float]:
+        """Return the ECE less its excess, with its interval."""
+        plain, drawn = float(self.values[3]), self.draws[:, 3]
+        value = max(2 * plain - float(drawn.mean()), 0.0)
+        low = max(plain - float(np.quantile(self.noise, 0.975)), 0.0)
+        return value, low, plain + float(drawn.mean() - np.quantile(drawn, 0.025))
 
 
 def why_none(truth: Array) -> str:
@@ -68,9 +86,9 @@ def measured(truth: Array, predicted: Array, weights: Array) -> Measured:
     fit, fits = recalibrated(y, p, drawn)
     error = (y - p) ** 2
     total = drawn.sum(axis=1)
-    ece, eces = _expected_error(y, p, drawn)
+    ece, eces, noise = _expected_error(y, p, drawn)
     values = np.array([fit[1], fit[0], error.mean(), ece])
-    return Measured(values, np.column_stack([fits[:, 1], fits[:, 0], drawn @ error / total, eces]))
+    return Measured(values, np.column_stack([fits[:, 1], fits[:, 0], drawn @ error / total, eces]), noise)
 
 
 def recalibrated(truth: Floats, predicted: Floats, weights: Floats) -> tuple[Floats, Floats]:
@@ -91,7 +109,7 @@ def recalibrated(truth: Floats, predicted: Floats, weights: Floats) -> tuple[Flo
         step = _newton_step(design, truth, fit, np.ones((1, len(truth))))[0]
         if not np.isfinite(step).all() or np.abs(fit).max() > 1e3:  # the classes are separated: the slope has no end
             return lost
-        fit = fit + step
+        fit = np.asarray(fit + step, np.float64)
         if np.abs(step).max() < 1e-10:
             return fit, fit + _newton_step(design, truth, fit, weights)
     return lost
@@ -104,20 +122,17 @@ def _newton_step(design: Floats, truth: Floats, fit: Floats, weights: Floats) ->
     pairs = (design[:, :, None] * design[:, None, :] * (shares * (1 - shares))[:, None, None]).reshape(-1, 4)
     curved = (weights @ pairs).reshape(-1, 2, 2)
     curved[np.abs(np.linalg.det(curved)) < 1e-12] = np.nan
-    step: Floats = np.linalg.solve(curved, slopes[:, :, None])[:, :, 0]
-    return step
+    return np.asarray(np.linalg.solve(curved, slopes[:, :, None])[:, :, 0], np.float64)
 
 
-def _expected_error(truth: Floats, predicted: Floats, weights: Floats) -> tuple[float, Floats]:
-    """Return the ECE without its excess, and draws whose percentiles are the basic bootstrap interval of it."""
+def _expected_error(truth: Floats, predicted: Floats, weights: Floats) -> tuple[float, Floats, Floats]:
+    """Return the plain ECE, that of every draw (D,), and the mean distance of its bins from the plain ones (D,)."""
     order = np.argsort(predicted, kind="stable")
     starts = np.arange(BINS) * len(order) // BINS
     missed = (truth - predicted)[order]
-    plain = float(np.abs(np.add.reduceat(missed, starts)).sum() / len(order))
-    drawn = np.abs(np.add.reduceat(weights[:, order] * missed, starts, axis=1)).sum(axis=1) / weights.sum(axis=1)
-    excess = float(drawn.mean()) - plain
-    # Mirrored at the plain value, where the bias of the draws cancels that of the value.
-    return max(plain - excess, 0.0), np.maximum(2 * plain - drawn, 0.0)
+    plain = np.add.reduceat(missed, starts) / len(order)
+    drawn = np.add.reduceat(weights[:, order] * missed, starts, axis=1) / weights.sum(axis=1, keepdims=True)
+    return float(np.abs(plain).sum()), np.abs(drawn).sum(axis=1), np.abs(drawn - plain).sum(axis=1)
 
 
 def score(truth: Array, predicted: Array, patients: Array, *, labels: Sequence[str], seed: int) -> list[Value]:
@@ -147,6 +162,9 @@ def values_of(label: str, found: Measured | None, reason: str) -> list[Value]:
             why = reason or "the predictions do not vary, or separate the images without error"
             rows.append(Value(name, None, better=better, label=label, status="not_estimable", reason=why))
             continue
+        value = float(found.values[place])
         low, high = percentile_interval(found.draws[:, place]) or (None, None)
-        rows.append(Value(name, float(found.values[place]), low, high, better=better, label=label))
+        if name == "calibration_error":
+            value, low, high = found.error
+        rows.append(Value(name, value, low, high, better=better, label=label))
     return rows

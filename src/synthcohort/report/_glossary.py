@@ -99,6 +99,76 @@ GLOSSARY = {
         "Lower is better, about 0 between two sets of real patients; images that carry no label at all score about 0"
         " too, so read it beside the AUC on real patients.",
     ),
+    "probe_auc": Term(
+        "AUC of a second learner",
+        "AUC of a logistic regression on image features, tested on the same patients: a conclusion should not be "
+        "that of one network.",
+        "0.5 is chance, 1 perfect.",
+    ),
+    "probe_auc_gap": Term(
+        "AUC gap of a second learner",
+        "AUC of the second learner trained on real images minus AUC of the one trained on synthetic images.",
+        "0 means nothing is lost; positive means synthetic is worse.",
+    ),
+    "probe_dice": Term(
+        "Dice of a second learner",
+        "Dice per volume of a smaller network that sees a quarter of the images, tested on the same patients.",
+        "0 no overlap, 1 perfect.",
+    ),
+    "probe_dice_gap": Term(
+        "Dice gap of a second learner",
+        "Dice of the smaller network trained on real images minus Dice of the one trained on synthetic images.",
+        "0 means equal; positive means synthetic is worse.",
+    ),
+    "mix_gain": Term(
+        "Gain from adding it to real images",
+        "What real and synthetic training images reach on real patients, minus what real ones with classical "
+        "augmentation reach at equal updates.",
+        "0 means it adds nothing that shifting and zooming real images does not; above 0 it helps.",
+    ),
+    "real_equivalent_patients": Term(
+        "Worth in real patients",
+        "Number of real training patients with whom the second learner reaches what it reaches from this cohort.",
+        "Higher is better. An end at the smallest or largest number tried is a bound: at most, or at least, so many.",
+    ),
+    "calibration_slope": Term(
+        "Calibration slope",
+        "How far the classifier's probabilities spread, against what real patients show.",
+        "1 is ideal; below 1 the classifier is too sure, above 1 not sure enough.",
+    ),
+    "calibration_intercept": Term(
+        "Calibration intercept",
+        "Whether the finding is more frequent in real patients than the classifier says.",
+        "0 is ideal; above 0 it is more frequent than said.",
+    ),
+    "calibration_error": Term(
+        "Calibration error (ECE)",
+        "Mean distance between the classifier's probability and the share of images that have the finding, in 15 "
+        "groups of equal size, less a part of what chance adds.",
+        "0 is ideal; read it beside its ceiling.",
+    ),
+    "brier": Term(
+        "Brier score",
+        "Mean squared distance of the classifier's probability from the truth.",
+        "0 is ideal; a rare finding scores low by itself.",
+    ),
+    "missed_gap": Term(
+        "Findings missed more often",
+        "Share of the images with the finding that the classifier trained on synthetic images misses, minus the "
+        "share that the one trained on real images misses, at the latter's threshold.",
+        "0 means equal; positive means that more is missed.",
+    ),
+    "subgroup_gap": Term(
+        "Loss in a subgroup",
+        "What training on real images reaches among these patients, minus what training on synthetic images does; "
+        "of findings, the mean over those with enough images there.",
+        "0 means nothing is lost; positive means synthetic is worse for them.",
+    ),
+    "subgroup_gap_worst": Term(
+        "Largest loss in a subgroup",
+        "The subgroup that loses most. The largest of several is large by chance, too.",
+        "Lower is better.",
+    ),
     "copies": Term(
         "Share of copies",
         "Share of images that resemble a training image more than real images of different patients resemble each"

@@ -24,7 +24,7 @@ from ..plugins import options
 from ..progress import say
 from ..runs import derive_seed, file_sha256
 from ..statistics import auc
-from ..types import Array
+from ..types import Array, from_unit_range, to_unit_range
 from . import _densenet, _fitting, _study
 
 _CHUNK, _LARGE_CHUNK = 256, 32  # images per forward pass outside training: small network, DenseNet-121
@@ -271,6 +271,21 @@ class Task(nn.Module):
         """
         found = [scores.sigmoid().float().cpu() for scores in self._chunks(images, value_range, self._scores)]
         return torch.cat(found).numpy() if found else np.empty((0, len(self.labels)), np.float32)
+
+    @staticmethod
+    def moved(images: Array, value_range: tuple[float, float], *, seed: int) -> Array:
+        """Return stored images (n, C, H, W), each shifted, zoomed and dimmed a little, as `augment` does in a fit.
+
+        Args:
+            images: As stored.
+            value_range: Lowest and highest legal pixel.
+            seed: Decides the moves.
+        """
+        if len(images) == 0:
+            return images
+        units = torch.from_numpy(to_unit_range(images, value_range))
+        changed = _fitting.moved(units, *_fitting.drawn_moves(units, seed))
+        return from_unit_range(changed.numpy(), value_range, str(images.dtype))
 
     def features(self, images: Array, value_range: tuple[float, float]) -> npt.NDArray[np.float32]:
         """Return what the head is given, averaged over all positions, (n, d) float32: the `task` feature space.
