@@ -33,7 +33,7 @@ ROWS = (
         "_checks",
         "_files",
     ),
-    ("_listing",),
+    ("_listing", "gates"),
     ("cohort", "weights"),
     ("nets", "source", "dicom", "format"),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),

@@ -251,7 +251,7 @@ def test_the_first_page_says_what_was_found(standard: tuple[Path, dict[str, Any]
     words = text_of(page)
     assert "2-D images only." in words
     assert "Not for diagnosis." in words
-    assert "Release object: not declared Adversary: not declared" in words
+    assert "Not declared: release object, adversary, intended use, who evaluated." in words
     # By hand from good_scores(): (0.0061 - 0.0002) / (0.052 - 0.0002) = 11.4 %; the upper bound 0.012 / 0.91 = 1.3 %.
     assert "11 % of the way from the ceiling to the bad case" in words
     assert "reached a Dice of 0.68 on real test patients; trained on real images it reached 0.82" in words
@@ -277,7 +277,7 @@ def test_the_first_page_says_what_was_found(standard: tuple[Path, dict[str, Any]
 def test_report_json_keeps_every_score(tmp_path: Path) -> None:
     rows = good_scores()
     page, content = write_report(tmp_path, write_eval(tmp_path / "a", rows, lean=True))
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert [Score(**row) for row in content["subjects"][0]["scores"]] == rows
     assert {"subjects", "controls", "not_measured", "caveats", "figures"} <= set(content)
     assert content["figures"] == sorted(path.name for path in (page.parent / "figures").iterdir())

@@ -151,6 +151,7 @@ def evaluate(
     weights_released: Annotated[Path | None, typer.Option(help="The run, where its weights are released too.")] = None,
     jobs: Annotated[Path | None, typer.Option("--jobs", help="Share fits between evaluations in this folder.")] = None,
     seed: Seed = 0,
+    card: Annotated[Path | None, typer.Option("--card", help="Card file; see `synthcohort card`.")] = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -175,9 +176,18 @@ def evaluate(
         external=external,
         jobs=jobs,
         seed=seed,
+        card=card,
         options=settings or (),
     )
     print_json([score.to_json() for score in scores]) if as_json else typer.echo(out)
+
+
+@app.command()
+def card(out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, e.g. card.toml.")]) -> None:
+    """Write a card file to fill in before `evaluate --card`: declarations, and the lines that a release has to keep."""
+    from .gates import write_template
+
+    typer.echo(write_template(out))
 
 
 @app.command()
@@ -186,10 +196,17 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="The page; report.json and figures/ go beside it.")],
     show_real: Annotated[bool, typer.Option("--show-real", help="Put real images into the page.")] = False,
 ) -> None:
-    """Write the report card: a page, report.json and SVG figures."""
-    from .report import report
+    """Write the report card: a page, report.json, SVG figures, model and data cards.
 
-    typer.echo(report(evals, out=out, show_real=show_real))
+    Exit status 1 unless every line that a card file sets is met; without one there is nothing to decide, and it is 0.
+    """
+    from .report import report, unmet
+
+    page = report(evals, out=out, show_real=show_real)
+    typer.echo(page)
+    if lines := unmet(page):
+        typer.echo(f"synthcohort: {lines}", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("list")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from .errors import BadOption
@@ -21,6 +23,13 @@ def choose_device(device: str) -> torch.device:
     if device not in there:
         raise BadOption("A device is auto, cpu or a CUDA device that is there", f"'{device}'", "Use --device auto")
     return torch.device(device)
+
+
+def machine() -> dict[str, int | str]:
+    """Return what a job runs on: "cpu_cores" it may use, and "device", the name of the GPU or "cpu"."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    return {"cpu_cores": cores, "device": name}
 
 
 def choose_precision(precision: str, device: torch.device) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from .. import plugins, runs
 from ..cohort import Cohort, check_comparable
 from ..errors import BadOption, InputError, Mismatch
+from ..gates import read_card
 from ..nets.generator import RESERVED
 from ..progress import say
 from ..types import Score
@@ -46,6 +47,7 @@ def evaluate(
     external: Path | str | None = None,
     jobs: Path | str | None = None,
     seed: int = 0,
+    card: Path | str | None = None,
     options: Mapping[str, Any] | Iterable[str] = (),
 ) -> list[Score]:
     """Return the scores of a synthetic cohort; they and what they stand on are written to the folder `out`.
@@ -67,6 +69,7 @@ def evaluate(
         external: Another real cohort, prepared alike: every task is tested on it too, and nothing learnt from it.
         jobs: Where fits and features are kept; share it between evaluations to fit the real arm once.
         seed: Everything random derives from it.
+        card: The card file: declarations and lines that the report judges by; see `gates`.
         options: Of the task.
 
     Raises:
@@ -76,10 +79,13 @@ def evaluate(
         InputError: Something is missing that was asked for by name.
     """
     start, out = time.perf_counter(), Path(out)
+    fixed = read_card(card) if card is not None else None
     cohorts = _opened(Path(real), Path(synthetic))
     released = Path(weights_released) if weights_released else None
     plan = _planned(cohorts, metrics, extractors, tasks, dict(weights or {}), released, seeds, seed, options)
     plan = _deeper(plan, cohorts[0], utility, external)
+    if fixed is not None:
+        plan = replace(plan, card=fixed, config={**plan.config, "card": fixed.sha256})
     runs.open_run(out, plan.config)
     if (out / _folder.FACTS).exists():
         say(f"{out.name} is finished already")

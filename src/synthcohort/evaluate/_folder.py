@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..cohort import Cohort
+from ..devices import machine
 from ..errors import Mismatch, writing
 from ..runs import Config, derive_seed, fingerprint, read_run, versions, write_atomic
 from ..types import Array, Score
@@ -55,6 +56,7 @@ def write_facts(out: Path, real: Cohort, synthetic: Cohort, **further: Any) -> N
         "synthetic": _described(synthetic),
         "mask_classes": list(real.facts.mask_classes),
         **further,
+        "machine": machine(),
         "versions": versions(),
         "config": config,
     }

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import plugins, runs
 from ..cohort import Cohort
+from ..gates import CardFile
 from ..progress import say, track
 from ..types import Features, Score, Value
 from . import _auc, _depth, _dice, _folder, _further, _planted, _released, _rows, _sets, _spaces, _utility
@@ -46,6 +47,7 @@ class Plan:
         depth: How deep utility is looked into.
         external: Another real cohort to test on, or None.
         released: The run whose weights an attacker is given.
+        card: What was declared and fixed beforehand.
     """
 
     metrics: Sequence[_rows.Metric]
@@ -61,6 +63,7 @@ class Plan:
     released: Path | None = None
     depth: _depth.Depth = "quick"
     external: Cohort | None = None
+    card: CardFile | None = None
 
 
 class Evaluation:
@@ -352,6 +355,7 @@ class Evaluation:
             utility={"depth": self.plan.depth, "verdicts": _depth.verdicts(self.primary)},
             copy_thresholds={space: float(found.threshold) for space, found in verdicts.items()},
             seconds=round(seconds, 3),
+            **({"card": self.plan.card.to_json()} if self.plan.card else {}),
         )
 
 

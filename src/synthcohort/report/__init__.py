@@ -1,4 +1,4 @@
-"""The report card: one self-contained page, report.json and the figures, from one or more EVAL folders.
+"""The report card: one self-contained page, report.json, figures, model and data cards, from EVAL folders.
 
 The page needs no network and no script. It holds no real pixel unless asked, and no count of fewer than ten patients.
 """
@@ -15,20 +15,24 @@ import jinja2
 from ..errors import BadOption, BadOutput, writing
 from ..runs import write_atomic
 from . import _text
+from ._card import verdict
 from ._counts import score_json, suppressed_counts
+from ._documents import data_card, model_card
 from ._findings import few_held_out
 from ._page import MARKER, labelled, measured, notes, page, runs_of_each
 from ._read import read_evaluation
 from ._subject import Subject, subjects
 
-SCHEMA = 1
+SCHEMA = 2
+SCHEMA_FILE = Path(__file__).parent / "schema" / "report.schema.json"
 
 
 def report(evals: Sequence[Path | str] | Path | str, *, out: Path | str, show_real: bool = False) -> Path:
     """Write the report card and return its path.
 
-    Beside `out` (a .html file) come a .json of the same name with the same numbers, and figures/*.svg. A report that
-    this function wrote earlier is replaced.
+    Beside `out` (a .html file) come a .json of the same name with the same numbers (of the schema in SCHEMA_FILE),
+    figures/*.svg, and a model card and a data card for each cohort in cards/*.md. A report that this function wrote
+    earlier is replaced. `unmet` says which lines of a written report were not shown to be kept.
 
     Args:
         evals: EVAL folders that `evaluate` wrote; several are compared in one table.
@@ -47,11 +51,24 @@ def report(evals: Sequence[Path | str] | Path | str, *, out: Path | str, show_re
     _check_output(out)
     found = subjects([read_evaluation(folder) for folder in folders])
     figures = {f"{out.stem}-{s.slug}-{name}.svg": svg for s in found for name, svg in s.figures.items()}
+    cards = {f"{out.stem}-{s.slug}-{name}.md": make(s) for s in found for name, make in _DOCUMENTS.items()}
     html = _render(page(found, show_real=show_real))
-    content = _content(found, sorted(figures), show_real=show_real)
+    content = _content(found, sorted(figures), sorted(cards), show_real=show_real)
     with writing(out):
-        _write(out, html, content, figures)
+        _write(out, html, content, {"figures": figures, "cards": cards})
     return out
+
+
+def unmet(out: Path | str) -> str:
+    """Return which lines of a written report were not shown to be kept, in one line; "" where all were or none is set.
+
+    Args:
+        out: The page that `report` wrote.
+    """
+    return str(_stored(Path(out).with_suffix(".json")).get("unmet", ""))
+
+
+_DOCUMENTS = {"model-card": model_card, "data-card": data_card}
 
 
 def _check_inputs(folders: Sequence[Path]) -> None:
@@ -97,16 +114,20 @@ def _render(context: dict[str, Any]) -> str:
     return environment.get_template("page.html").render(**context).lstrip()
 
 
-def _content(found: Sequence[Subject], figures: Sequence[str], *, show_real: bool) -> dict[str, Any]:
+def _content(
+    found: Sequence[Subject], figures: Sequence[str], cards: Sequence[str], *, show_real: bool
+) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "made_by": MARKER,
         "shows_real_images": show_real,
+        "unmet": verdict({subject.name: subject.card for subject in found}),
         "subjects": [_subject_json(subject) for subject in found],
         "controls": [control.to_json() for subject in found for control in subject.controls],
         "not_measured": _text.not_measured(measured(found), runs_of_each(found), labelled=labelled(found)),
         "caveats": _text.caveats(labelled=labelled(found)),
         "figures": list(figures),
+        "cards": list(cards),
     }
 
 
@@ -124,6 +145,7 @@ def _subject_json(subject: Subject) -> dict[str, Any]:
         "fingerprint": str(evaluation.facts.get("fingerprint", "")),
         "label_rule": evaluation.label_rule,
         "utility_by_seed": evaluation.facts.get("utility_by_seed") or {},
+        "card": subject.card.to_json(evaluation),
         "headline": subject.headline.to_json(),
         "findings": [finding.to_json() for finding in subject.findings],
         "scores": [score_json(score, few) for score in evaluation.scores],
@@ -131,15 +153,17 @@ def _subject_json(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, html: str, content: dict[str, Any], figures: dict[str, str]) -> None:
-    """Write figures and numbers first and the page last, each whole or not at all; drop figures of the last time."""
-    folder = out.parent / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, svg in figures.items():
-        write_atomic(folder / name, svg)
-    for name in _stored(out.with_suffix(".json")).get("figures", []):
-        if name not in figures and Path(str(name)).name == name and str(name).endswith(".svg"):
-            (folder / name).unlink(missing_ok=True)
+def _write(out: Path, html: str, content: dict[str, Any], folders: dict[str, dict[str, str]]) -> None:
+    """Write the page last, each file whole or not at all; drop figures and cards of the last time."""
+    before = _stored(out.with_suffix(".json"))
+    for kind, files in folders.items():
+        folder = out.parent / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_atomic(folder / name, text)
+        for name in before.get(kind, []):
+            if name not in files and Path(str(name)).name == name and str(name).endswith((".svg", ".md")):
+                (folder / name).unlink(missing_ok=True)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomic(out.with_suffix(".json"), text + "\n")
     write_atomic(out, html)

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import _label_text, _sentences, _text
 from ._answers import answers
+from ._card_page import card_section
 from ._compare import usable
 from ._controls import Control
 from ._counts import openly, split_rows
@@ -92,6 +93,7 @@ def _section(subject: Subject, *, show_real: bool) -> dict[str, Any]:
     return {
         "slug": subject.slug,
         "name": subject.name,
+        "card": card_section(subject),
         "generator": evaluation.generator or "unknown generator",
         "is_control": evaluation.is_control,
         "facts": facts_of(evaluation),

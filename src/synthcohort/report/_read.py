@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import NotAnEvaluation
+from ..errors import InputError, NotAnEvaluation
+from ..gates import CardFile, digest, parse_card
 from ..types import Score
 from ._pictures import REMAKE, Pictures, read_pictures
 
@@ -28,6 +29,7 @@ class Evaluation:
         training: Rows of the generator's training log; may be empty.
         task_curves: Rows of the task's training logs; may be empty.
         examples: Synthetic images, or None.
+        card: What was declared and fixed before the evaluation, or None.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class Evaluation:
     training: tuple[Mapping[str, Any], ...]
     task_curves: tuple[Mapping[str, Any], ...]
     examples: Pictures | None
+    card: CardFile | None = None
 
     @property
     def real(self) -> Mapping[str, Any]:
@@ -68,6 +71,13 @@ class Evaluation:
         """Return the seed of the generator's run, or None when unknown."""
         made_by = self.synthetic.get("generator")
         return made_by.get("seed") if isinstance(made_by, Mapping) else None
+
+    @property
+    def learner_seeds(self) -> int:
+        """Return how often each task was fitted; 0 when unknown."""
+        config = self.facts.get("config")
+        seeds = config.get("seeds") if isinstance(config, Mapping) else None
+        return seeds if isinstance(seeds, int) else 0
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -120,7 +130,30 @@ def read_evaluation(folder: Path) -> Evaluation:
         training=_read_rows(folder / "training.jsonl"),
         task_curves=_read_rows(folder / "task_curves.jsonl"),
         examples=read_pictures(folder / "examples.npz", "images", "masks"),
+        card=_card(facts, folder),
     )
+
+
+def _card(facts: Mapping[str, Any], folder: Path) -> CardFile | None:
+    """Return the card file that was fixed before the evaluation.
+
+    Raises:
+        NotAnEvaluation: It was changed afterwards.
+    """
+    stored, config = facts.get("card"), facts.get("config")
+    fixed = config.get("card") if isinstance(config, Mapping) else None
+    if stored is None and fixed is None:
+        return None
+    known = stored if isinstance(stored, Mapping) else {}
+    text = known.get("text")
+    if not isinstance(text, str) or {known.get("sha256", ""), digest(text)} != {fixed}:
+        raise NotAnEvaluation(
+            "The lines of a card are fixed before the evaluation", f"those in {folder} were changed afterwards", REMAKE
+        )
+    try:
+        return parse_card(text, "the card file")
+    except InputError as error:
+        raise NotAnEvaluation(error.rule, error.offender, REMAKE) from error
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
@@ -129,8 +162,8 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         for side in ("real", "synthetic"):
             if not isinstance(facts[side]["name"], str) or not _is_counts(facts[side].get("counts") or {}):
                 raise TypeError
-        for name, kind in (("notes", list), ("mask_classes", list), ("labels", list), ("utility_by_seed", dict)):
-            if not isinstance(facts.get(name) or kind(), kind):
+        for kind, names in ((list, ("notes", "mask_classes", "labels")), (dict, ("utility_by_seed", "machine"))):
+            if not all(isinstance(facts.get(name) or kind(), kind) for name in names):
                 raise TypeError
         if not _is_label_counts(facts.get("label_counts") or {}):
             raise TypeError

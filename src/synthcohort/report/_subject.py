@@ -11,6 +11,7 @@ import numpy as np
 
 from ..types import Array
 from . import _figures, _label_text, _text
+from ._card import Card, card
 from ._compare import Comparison, compare, select, usable, whole_set
 from ._controls import Control, controls
 from ._findings import CHANCE, Finding, findings, mean_of
@@ -32,6 +33,7 @@ class Subject:
         slug: Its name in file names and anchors, unique in the report.
         findings: What was measured of each finding.
         figures: Figure name -> SVG text.
+        card: Its report card.
     """
 
     evaluation: Evaluation
@@ -42,6 +44,7 @@ class Subject:
     controls: Sequence[Control]
     findings: Sequence[Finding]
     figures: Mapping[str, str]
+    card: Card
 
 
 def subjects(evaluations: Sequence[Evaluation]) -> list[Subject]:
@@ -61,6 +64,7 @@ def subjects(evaluations: Sequence[Evaluation]) -> list[Subject]:
                 controls=controls(evaluation, comparisons, name=name),
                 findings=of_each,
                 figures=_draw(evaluation, comparisons, of_each),
+                card=card(evaluation, comparisons, evaluations),
             )
         )
     return found

@@ -53,8 +53,6 @@ SCOPE = (
     ("2-D images only.", "Every image was treated on its own; volumes and their consistency were not assessed."),
     ("Not for diagnosis.", "Neither these images nor models trained on them may guide the care of a patient."),
 )
-DECLARATIONS = ("Release object", "Adversary", "Intended use")
-NOT_DECLARED = "not declared"
 REAL_BANNER = (
     "This copy of the report contains real patient images. It was made with the option that shows them. It must not"
     " leave the place where the real cohort may be seen."
