@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ._card_judge import Part, against, highest, lowest, not_above, over, under, why_not
 from ._compare import Comparison, bounds, select, usable
@@ -14,6 +15,7 @@ _ATTACKS = ("singling_out", "linkability", "inference")
 _NAMES = {"singling_out": "singling a patient out", "linkability": "linking images", "inference": "inferring a finding"}
 _AUDIT = "evaluate with the attacks"
 _COPY_AUDIT = "evaluate with the copy audit"
+MASKS = "masks"
 _API = "Through a query API an attacker can draw more images than were judged here."
 
 
@@ -29,7 +31,7 @@ def patients_lines(comparisons: Sequence[Comparison], limits: Limits, release: s
     return {
         9: [*_copies(comparisons, limits), *more],
         10: [*_membership(comparisons, limits["membership_tpr"]), *_weights(comparisons, release), *more],
-        11: [_attack(comparisons, name, limits["attack_excess"]) for name in _ATTACKS],
+        11: _attacks(comparisons, limits["attack_excess"]),
         12: [_recognised(comparisons, limits["reidentification_auc"])],
     }
 
@@ -48,7 +50,7 @@ def _copies(comparisons: Sequence[Comparison], limits: Limits) -> list[Part]:
 def _excess(comparisons: Sequence[Comparison], limit: float | None) -> Part:
     """Return the share of copies beyond that among held-out patients: no more than chance may be shown."""
     name, rule = "copies beyond chance", "" if limit is None else f"lower end at most {number(limit, 'share')}"
-    found = highest_low(select(comparisons, "copies_excess"))
+    found = highest_low(_of_images(comparisons, "copies_excess"))
     plain = _worst(select(comparisons, COPIES))
     if found is None or not usable(found.subject):
         said = f"{_share_said(plain)}What chance explains of that: {_lower(why_not(found, _COPY_AUDIT))}"
@@ -61,6 +63,11 @@ def _excess(comparisons: Sequence[Comparison], limit: float | None) -> Part:
         else "No more images resemble a training image than images of held-out patients do."
     )
     return Part(name, found, status, rule, f"{_share_said(plain)}{told}", not beyond)
+
+
+def _of_images(comparisons: Sequence[Comparison], metric: str, label: str = "") -> list[Comparison]:
+    """Return the comparisons of a metric that are about images, not about masks."""
+    return [c for c in select(comparisons, metric, label=label) if c.subject.arm != MASKS]
 
 
 def highest_low(found: Sequence[Comparison]) -> Comparison | None:
@@ -100,7 +107,7 @@ def _end(found: Comparison) -> float:
 
 def _bound(comparisons: Sequence[Comparison], limit: float | None) -> Part:
     name, rule = "bound on copies", "" if limit is None else f"at most {number(limit, 'share')}"
-    found = lowest(select(comparisons, "copies_bound"))
+    found = lowest(_of_images(comparisons, "copies_bound"))
     if found is None or not usable(found.subject):
         return Part(name, found, "not_estimable", rule, "" if found is None else why_not(found, _COPY_AUDIT))
     value = found.subject.value or 0.0
@@ -115,7 +122,7 @@ def _bound(comparisons: Sequence[Comparison], limit: float | None) -> Part:
 def _sensitivity(comparisons: Sequence[Comparison], which: str, limit: float | None) -> Part:
     name = "planted copies found" if which == "all" else "worst kind of planted copy"
     rule = "" if limit is None else f"at least {number(limit, 'share')}"
-    found = highest_low(select(comparisons, "copy_sensitivity", label=which))
+    found = highest_low(_of_images(comparisons, "copy_sensitivity", which))
     if found is None or not usable(found.subject):
         said = "" if which == "least" else f"Planted copies: {_lower(why_not(found, _COPY_AUDIT))}"
         return Part(name, found, "not_estimable", rule, said)
@@ -163,11 +170,24 @@ def _weights(comparisons: Sequence[Comparison], release: str) -> list[Part]:
     """Return what is missing where weights are released and nobody attacked them."""
     if "weights" not in release:
         return []
-    attacked = [c for c in select(comparisons, "membership_auc") if c.subject.extractor == "weights" and usable(c.subject)]
+    attacked = [
+        c for c in select(comparisons, "membership_auc") if c.subject.extractor == "weights" and usable(c.subject)
+    ]
     if attacked:
         return []
     said = "The weights are to be released, and no attack on them was made (the loss attack of `evaluate`)."
     return [Part("attack on the weights", None, "not_estimable", "", said)]
+
+
+def _attacks(comparisons: Sequence[Comparison], limit: float | None) -> list[Part]:
+    """Return the three attacks; singling out must be estimable, the others where there is something to attack.
+
+    Linking needs several images of a patient, and inference findings: without them that attack does not apply.
+    """
+    parts = [_attack(comparisons, name, limit) for name in _ATTACKS]
+    first, *others = parts
+    told = [replace(part, status="shown") if part.found and part.status == "not_estimable" else part for part in others]
+    return [first, *told]
 
 
 def _attack(comparisons: Sequence[Comparison], name: str, limit: float | None) -> Part:
