@@ -253,7 +253,7 @@ def test_reports_follow_the_published_schema(tmp_path: Path) -> None:
 
 def test_small_counts_and_hostile_names_do_not_leave(tmp_path: Path) -> None:
     hostile = FULL.replace("teaching", "<script>alert(1)</script> ![x](http://x) | *b*")
-    rows = full_rows() + [score("subgroup_gap", "subject", None, label="age<9", reason="4 patients have it", n_real=4)]
+    rows = [*full_rows(), score("subgroup_gap", "subject", None, label="age<9", reason="4 patients have it", n_real=4)]
     out = report(eval_folder(tmp_path / "eval", rows, hostile, name="<img src=x>|"), out=tmp_path / "r.html")
     html = out.read_text()
     assert "<script>alert" not in html

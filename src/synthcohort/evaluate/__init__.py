@@ -79,13 +79,10 @@ def evaluate(
         InputError: Something is missing that was asked for by name.
     """
     start, out = time.perf_counter(), Path(out)
-    fixed = read_card(card) if card is not None else None
     cohorts = _opened(Path(real), Path(synthetic))
     released = Path(weights_released) if weights_released else None
     plan = _planned(cohorts, metrics, extractors, tasks, dict(weights or {}), released, seeds, seed, options)
-    plan = _deeper(plan, cohorts[0], utility, external)
-    if fixed is not None:
-        plan = replace(plan, card=fixed, config={**plan.config, "card": fixed.sha256})
+    plan = _with_card(_deeper(plan, cohorts[0], utility, external), card)
     runs.open_run(out, plan.config)
     if (out / _folder.FACTS).exists():
         say(f"{out.name} is finished already")
@@ -93,6 +90,14 @@ def evaluate(
     with runs.holding(out):
         work = Evaluation(out, cohorts, plan, Path(jobs) if jobs else out / "jobs", out if jobs is None else Path(jobs))
         return work.run(start)
+
+
+def _with_card(plan: Plan, path: Path | str | None) -> Plan:
+    """Return the plan with a card file; it names the evaluation, so that another file needs another folder."""
+    if path is None:
+        return plan
+    fixed = read_card(path)
+    return replace(plan, card=fixed, config={**plan.config, "card": fixed.sha256})
 
 
 def _opened(real: Path, synthetic: Path) -> tuple[Cohort, Cohort]:

@@ -166,6 +166,8 @@ def _exploratory(evaluation: Evaluation) -> str:
     assert evaluation.card is not None
     if evaluation.card.setting == "quick":
         return _card_text.QUICK
+    if (evaluation.facts.get("utility") or {}).get("depth") == "quick":
+        return _card_text.QUICK_RUN
     return _card_text.FEW_SEEDS if evaluation.learner_seeds < ENOUGH_SEEDS else ""
 
 

@@ -39,6 +39,7 @@ NO_CARD = (
 NO_LINE_FIXED = "no line was fixed before the evaluation"
 EXPLORATORY = "exploratory: {why}"
 QUICK = "the card file says setting = quick"
+QUICK_RUN = "evaluated without --utility full"
 FEW_SEEDS = "fewer than 5 learner seeds"
 FOREIGN = "Cannot be believed: the generator was trained on another real cohort, or on another split of this one."
 AGAINST_DEFAULT = {

@@ -13,6 +13,7 @@ from ._text import measure
 
 DICE_GAP = "dice_gap"
 _LOSSES = {DICE_GAP: "Dice", GAP: "AUC"}
+_EXTERNAL = "external"
 Limits = Mapping[str, float | None]
 
 
@@ -24,10 +25,12 @@ def use_lines(comparisons: Sequence[Comparison], limits: Limits, primary: str) -
         limits: Key -> what a figure has to keep; None where it is not judged.
         primary: "dice_gap", "auc_gap", or "any" for the one that loses more.
     """
+    outside = [c for c in comparisons if c.subject.arm.endswith(_EXTERNAL)]
+    comparisons = [c for c in comparisons if c not in outside]
     names = list(_LOSSES) if primary == "any" else [primary]
     overall = highest([c for name in names for c in select(comparisons, name, label=MEAN)])
     return {
-        1: [_alone(overall, limits["usefulness_loss"])],
+        1: [_alone(overall, limits["usefulness_loss"]), *_elsewhere(outside, names)],
         2: [_worth(lowest(select(comparisons, "real_equivalent_patients")))],
         3: [_adds(_best_mix(select(comparisons, "mix_gain")), limits["added_value"])],
         4: [_for_whom(comparisons, overall, limits), *_calibrated(comparisons)],
@@ -50,6 +53,15 @@ def _alone(found: Comparison | None, limit: float | None) -> Part:
     inside = limit is not None and value < limit
     said = f"{said} {against(status, limit, inside=inside)}".strip()
     return Part(f"loss of {what}", found, status, _rule("upper end below {}", limit), said, inside)
+
+
+def _elsewhere(outside: Sequence[Comparison], names: Sequence[str]) -> list[Part]:
+    """Return the loss on patients of an external cohort, where one was given: it is told and not judged."""
+    found = highest([c for name in names for c in select(outside, name, label=MEAN)])
+    if found is None or not usable(found.subject):
+        return []
+    said = f"On the external cohort it does {_worse_by(found.subject.value or 0.0)}."
+    return [Part("loss, external cohort", found, "shown", "", said)]
 
 
 def _worse_by(value: float) -> str:
