@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ._card_judge import Part, against, highest, lowest, over, under, why_not
 from ._compare import Comparison, bounds, select, usable
@@ -81,8 +82,10 @@ def _worth(found: Comparison | None) -> Part:
     if not usable(score):
         return _silent("equivalent patients", found, "evaluate with the utility metrics")
     assert score is not None
-    said = f"For training they are worth about as much as {number(score.value)} real patients"
-    said += f" ({interval(score)})." if interval(score) else "."
+    about = "at least" if "more" in score.unit else "at most" if "fewer" in score.unit else "about"
+    ends = interval(replace(score, unit=""))
+    said = f"For training they are worth as much as {about} {number(score.value)} real patients"
+    said += f" ({ends})." if ends else "."
     return Part("equivalent patients", found, "shown", "", said)
 
 

@@ -162,10 +162,8 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         for side in ("real", "synthetic"):
             if not isinstance(facts[side]["name"], str) or not _is_counts(facts[side].get("counts") or {}):
                 raise TypeError
-        for kind, names in (
-            (list, ("notes", "mask_classes", "labels")),
-            (dict, ("utility_by_seed", "machine", "utility")),
-        ):
+        listed, mapped = ("notes", "mask_classes", "labels"), ("utility_by_seed", "machine", "utility")
+        for kind, names in ((list, listed), (dict, mapped)):
             if not all(isinstance(facts.get(name) or kind(), kind) for name in names):
                 raise TypeError
         if not _is_label_counts(facts.get("label_counts") or {}):
