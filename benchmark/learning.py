@@ -7,7 +7,8 @@ One line a run goes to results/learning.jsonl as soon as it is finished, failure
 run again, so the table may be built over as many starts as it needs. `--share 1/2` takes every second run, for two
 processes side by side. With `--seconds` each generator sees as many images as it is measured to see in that much
 processor time (wall time on a GPU), without what a run costs before and after its steps; with `--images` all see the
-same. `--untrained` scores generators after a single step, what each has to beat. `--show` prints the table.
+same. `--untrained` scores generators after a single step, what each has to beat. `--attack` adds how well an attacker
+tells training patients from others to rows whose samples are still there. `--show` prints the table.
 """
 
 from __future__ import annotations
@@ -51,6 +52,16 @@ PHANTOMS: dict[str, dict[str, list[str]]] = {
 BATCH, SAMPLES, SPEED_IMAGES = 16, 4000, (1600, 4800)
 """Small batches: at equal seconds they leave more steps, of which trainings of minutes have few."""
 LEFT_OUT = ("precision", "recall", "density", "dice_slice", "nearest_similarity_median")
+ATTACK = "membership_auc"
+COLUMNS = {
+    "Dice, share of real": "dice_ratio mean synthetic->real subject",
+    "AUC": "auc mean synthetic->real subject",
+    "AUC, less than real": "auc_gap mean synthetic->real subject",
+    "coverage": "coverage image texture subject",
+    "Frechet, texture": "frechet image texture subject",
+    "copies": "copies copies pixels subject",
+    "attack": f"{ATTACK} distance subject",
+}
 OPTIONS: dict[str, list[str]] = {"wgan": ["critic_warmup=0"]}
 """Of trainings of minutes; everything else is the generator's default."""
 
@@ -68,12 +79,16 @@ def main() -> None:
     budget.add_argument("--untrained", action="store_true", help="One step only.")
     parser.add_argument("--share", default="1/1", help="Which of how many shares of the runs.")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--attack", action="store_true", help="Attack samples of rows that were not attacked yet.")
     parser.add_argument("--show", action="store_true", help="Print the table.")
     given = parser.parse_args()
     if given.show:
         print(table(rows()))
         return
     cohort = prepared(given.work / given.phantom, given.phantom)
+    if given.attack:
+        _attack_all(given, cohort)
+        return
     for generator, seed in _missing(given):
         row = _measured(given, cohort, generator, seed)
         with RESULTS.open("a", encoding="utf-8") as file:
@@ -153,6 +168,8 @@ def _measured(given: argparse.Namespace, cohort: Cohort, generator: str, seed: i
         if (run / OUTCOME).exists():
             row["outcome"] = json.loads((run / OUTCOME).read_text(encoding="utf-8"))
         row["scores"] = _scores(given, cohort, made, out / "eval", seed)
+        if not given.untrained:
+            row["scores"] |= _attacked(cohort, made.path, out / "attack", seed)
     except SynthcohortError as error:
         if isinstance(error, InputError):
             raise
@@ -203,19 +220,50 @@ def _scores(given: argparse.Namespace, cohort: Cohort, made: Cohort, out: Path, 
     }  # fmt: skip
 
 
-def table(found: list[dict[str, Any]]) -> str:
-    """Return the lines as a Markdown table: the mean over seeds of each generator and budget."""
-    groups: dict[tuple[str, str, str, int], list[dict[str, Any]]] = {}
+def _attacked(cohort: Cohort, samples: Path, out: Path, seed: int) -> dict[str, Any]:
+    """Return the area of the attack by distance, in pixels: 0.5 where it tells nothing, and its ceiling."""
+    found = evaluate(cohort.path, samples, out=out, metrics=["membership"], extractors=["pixels"], seed=seed)
+    return {
+        f"{score.metric} {score.label} {score.role}": [score.value, score.low, score.high]
+        for score in found
+        if (score.metric, score.label) == (ATTACK, "distance") and score.role != "bad" and score.status == "ok"
+    }
+
+
+def _attack_all(given: argparse.Namespace, cohort: Cohort) -> None:
+    found = rows()
     for row in found:
-        groups.setdefault((row["phantom"], row["budget"], row["generator"], row["revision"]), []).append(row)
+        name = f"{row['generator']}-{row['revision']}-{row['seed']}-{row['budget'].replace(' ', '')}"
+        folder = given.work / row["phantom"] / name
+        waiting = "scores" in row and not any(key.startswith(ATTACK) for key in row["scores"])
+        if row["phantom"] == given.phantom and waiting and (folder / "samples").exists():
+            row["scores"] |= _attacked(cohort, folder / "samples", folder / "attack", row["seed"])
+            print(row["generator"], row["seed"], flush=True)
+    RESULTS.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Return the lines as Markdown tables, one a phantom and budget: means over seeds, least and most behind."""
     lines = []
-    for (phantom, budget, generator, revision), each in sorted(groups.items()):
-        good = [row for row in each if "scores" in row]
-        names = sorted({name for row in good for name in row["scores"] if name.endswith("subject")})
-        means = {name: statistics.fmean(row["scores"][name][0] for row in good) for name in names}
-        shown = ", ".join(f"{name}: {value:.3g}" for name, value in means.items())
-        lines.append(f"| {phantom} | {budget} | {generator} {revision} | {len(good)} of {len(each)} | {shown} |")
-    return "\n".join(lines)
+    for phantom, budget in sorted({(row["phantom"], row["budget"]) for row in found}):
+        chosen = [row for row in found if (row["phantom"], row["budget"]) == (phantom, budget)]
+        lines += ["", f"{phantom}, {budget}", "", "| | runs | images seen | " + " | ".join(COLUMNS) + " |"]
+        lines.append("|---" * (3 + len(COLUMNS)) + "|")
+        for generator, revision in sorted({(row["generator"], row["revision"]) for row in chosen}):
+            each = [row for row in chosen if (row["generator"], row["revision"]) == (generator, revision)]
+            good = [row for row in each if "scores" in row]
+            runs = f"{len(each)}" if len(good) == len(each) else f"{len(each)}, {len(each) - len(good)} failed"
+            cells = [_cell([row["scores"][key][0] for row in good if key in row["scores"]]) for key in COLUMNS.values()]
+            images = f"{each[0].get('images_seen', 0):,}"
+            lines.append(f"| `{generator}` {revision} | {runs} | {images} | " + " | ".join(cells) + " |")
+    return "\n".join(lines[1:])
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    mean, spread = statistics.fmean(values), f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"{mean:.3f}{spread}"
 
 
 if __name__ == "__main__":
