@@ -18,7 +18,7 @@ _GUARANTEE = (
     " found is known."
 )
 _EXPERTS = "Not done. No reader study was held, so it is not known whether experts can tell."
-_ONE_RUN = "Could not be estimated: one training run is described (give `report` EVALs of other seeds)."
+_ONE_RUN = "Could not be estimated: one training run is described (report needs EVALs of other seeds)."
 _FAILED = "Runs that failed are not known here."
 
 
@@ -106,7 +106,5 @@ def _cost(evaluation: Evaluation) -> str:
 def minutes(seconds: float) -> str:
     """Return a duration in seconds as text."""
     if seconds < 120:
-        return f"{number(float(round(seconds)))}{NARROW}s"
-    return (
-        f"{number(float(round(seconds / 60)))}{NARROW}min" if seconds < 7200 else f"{number(seconds / 3600)}{NARROW}h"
-    )
+        return f"{round(seconds)}{NARROW}s"
+    return f"{round(seconds / 60)}{NARROW}min" if seconds < 7200 else f"{number(seconds / 3600)}{NARROW}h"

@@ -109,11 +109,9 @@ def why_not(found: Comparison | None, how: str) -> str:
 
 
 def against(status: Status, limit: float | None, *, inside: bool) -> str:
-    """Return what a status means, in words; "" where nothing was judged."""
-    if limit is None or status not in ("met", "not_met"):
+    """Return how a line was missed, in words; "" where it was not."""
+    if limit is None or status != "not_met":
         return ""
-    if status == "met":
-        return "This keeps the line, its interval included."
     if inside:
         return "The figure itself lies within the line, but its interval reaches beyond it: not shown to hold."
     return "This misses the line."

@@ -129,7 +129,8 @@ def _sensitivity(comparisons: Sequence[Comparison], which: str, limit: float | N
     status, value = over(found.subject, limit), found.subject.value or 0.0
     inside = limit is not None and value >= limit
     of = "copies planted on purpose" if which == "all" else "the kind of planted copy that is hardest to find"
-    told = f"Of {of} the detector finds {number(value, 'share')}."
+    few = " only" if status == "not_met" and not inside else ""
+    told = f"Of {of} the detector finds{few} {number(value, 'share')}{': it may miss copies' if few else ''}."
     return Part(name, found, status, rule, f"{told} {against(status, limit, inside=inside)}".strip())
 
 

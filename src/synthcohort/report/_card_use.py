@@ -159,10 +159,10 @@ def _overfit(found: Comparison | None, limit: float | None) -> Part:
     assert score is not None
     value = score.value or 0.0
     inside = limit is not None and value < limit
-    flatters = "flatters itself" if value > 0 else "does not flatter itself"
+    better = f"{number(value)} better" if value > 0 else "no better"
     said = (
-        f"A classifier trained on these images {flatters}: {number(value)} better on other synthetic images than on"
-        f" real patients. {against(status, limit, inside=inside)}"
+        f"A classifier trained on these images does {better} on other synthetic images than on real patients."
+        f" {against(status, limit, inside=inside)}"
     )
     return Part("label overfitting", found, status, rule, said.strip(), inside)
 
