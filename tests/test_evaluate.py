@@ -145,9 +145,14 @@ def test_every_subject_has_a_ceiling_and_a_bad_row(finished: Path) -> None:
 def test_distances_compare_equal_numbers(finished: Path) -> None:
     rows = [row for row in rows_of(finished) if row.arm == "image"]
     # Held out are 4 test patients and every second of 6 reference patients. The ceiling of the task space is the 3
-    # validation and the 3 other reference patients, that of texture the 8 training patients; 50 images are synthetic.
+    # validation and the 3 other reference patients, that of the others the 8 training patients; 50 are synthetic.
     compared = {row.comparison_id.split("|")[1]: (row.n_real, row.n_synthetic) for row in rows}
-    assert compared == {"task": ((4 + 3) * SLICES, (3 + 3) * SLICES), "texture": ((4 + 3) * SLICES, 8 * SLICES)}
+    without_weights = ((4 + 3) * SLICES, 8 * SLICES)
+    assert compared == {
+        "task": ((4 + 3) * SLICES, (3 + 3) * SLICES),
+        "texture": without_weights,
+        "radiomics": without_weights,
+    }
     assert len({(row.comparison_id.split("|")[1], row.n_real, row.n_synthetic) for row in rows}) == len(compared)
 
 

@@ -168,6 +168,33 @@ class Features:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """One set of samples as they are stored.
+
+    Attributes:
+        images: (n, C, H, W) integer, within `value_range`.
+        masks: (n, H, W) uint8 class index, or None.
+        labels: (n, L) 0, 1 or NaN for unknown; L may be 0.
+        patients: (n,) patient of each sample.
+        value_range: Lowest and highest legal pixel.
+        mask_classes: Class names by index, background first; empty without masks.
+        label_names: L finding names.
+    """
+
+    images: Array
+    masks: Array | None
+    labels: Array
+    patients: Array
+    value_range: tuple[float, float]
+    mask_classes: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.images)
+
+
+@dataclass(frozen=True)
 class Value:
     """One number that a metric returns, with its 95 % interval when there is a valid one."""
 

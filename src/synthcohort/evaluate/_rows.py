@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import plugins
 from ..runs import derive_seed
-from ..types import Features, Role, Score, Value
+from ..types import Better, Features, Role, Score, Value
 from ._planted import sensitivity
 from ._sets import ImageSet
 from ._spaces import MASKS, PIXELS, FeatureCache
@@ -32,7 +32,7 @@ class Metric:
 
     @property
     def space(self) -> str:
-        """Return what it is computed on: "features", "copies", "masks", "audit" or "predictions"."""
+        """Return what it is computed on: "features", "samples", "copies", "masks", "audit" or "predictions"."""
         return str(self.module.SPACE)
 
     @property
@@ -87,7 +87,7 @@ class Rows:
 
         Args:
             value: What was measured.
-            family: "image", "copies", "masks", "audit", "train" or "test": part of what names the comparison.
+            family: "image", "samples", "copies", "masks", "audit", "train" or "test": part of the comparison's name.
             space: The feature space's name without digest, or the task's.
             role: subject, ceiling or bad.
             subject: What was scored; the cohort's own name when left out.
@@ -145,16 +145,30 @@ class Sides:
     cache: FeatureCache
     extractor: Any
 
+    def seen(self, images: ImageSet) -> Features:
+        """Return images in the space; where numbers have no common unit, in standard deviations of the real side."""
+        features = self.cache.features(images, self.extractor)
+        if not getattr(self.extractor, "MIXED_UNITS", False) or not len(self.real):
+            return features
+        real = np.asarray(self.cache.features(self.real, self.extractor).values, np.float64)
+        spread = real.std(axis=0)
+        scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-9 * np.abs(real).max(axis=0))
+        return replace(features, values=(features.values - real.mean(axis=0)) * scale)
+
 
 def add_distances(rows: Rows, metric: Metric, space: str, sides: Sides) -> None:
     """Add a metric between held-out real images and each role, in one feature space."""
-    reference = sides.cache.features(sides.real, sides.extractor)
+    reference = sides.seen(sides.real)
     for role, images in sides.roles.items():
-        _add_distance(rows, metric, space, role, reference, sides.cache.features(images, sides.extractor))
+        _add_distance(rows, metric, space, role, reference, sides.seen(images))
 
 
 def add_distances_per_label(rows: Rows, metric: Metric, space: str, sides: Sides, findings: Sequence[str]) -> None:
-    """Add the same for the images that have a finding, each finding at equal numbers in every role."""
+    """Add the same for the images that have a finding, each finding at equal numbers in every role.
+
+    A module whose `PER_LABEL` is a tuple names the values that are taken.
+    """
+    wanted = metric.module.PER_LABEL
     for place, finding in enumerate(findings):
         shown = {
             role: images.take(np.flatnonzero(images.labels[:, place] == 1)) for role, images in sides.roles.items()
@@ -163,31 +177,44 @@ def add_distances_per_label(rows: Rows, metric: Metric, space: str, sides: Sides
         count = min(len(images) for images in shown.values())
         if min(count, len(reference)) < FEWEST_OF_A_FINDING:
             reason = f"fewer than {FEWEST_OF_A_FINDING} images of one side have it"
-            value = Value(metric.name, None, better="lower", label=finding, status="not_estimable", reason=reason)
-            rows.add(value, family="image", space=space, role="subject", arm="image", n_real=len(reference),
-                     n_synthetic=len(shown["subject"]), extractor=sides.extractor.name)  # fmt: skip
+            names = wanted if isinstance(wanted, tuple) else (metric.name,)
+            for name in names:
+                better: Better = "higher" if isinstance(wanted, tuple) else "lower"
+                value = Value(name, None, better=better, label=finding, status="not_estimable", reason=reason)
+                rows.add(value, family="image", space=space, role="subject", arm="image", n_real=len(reference),
+                         n_synthetic=len(shown["subject"]), extractor=sides.extractor.name)  # fmt: skip
             continue
         rng = np.random.default_rng(derive_seed(rows.seed, "per label", finding))
         for role, images in sides.roles.items():
             features = _with(sides, images, place)
             kept = np.sort(rng.choice(len(features), count, replace=False))
             features = replace(features, values=features.values[kept], patients=features.patients[kept])
-            _add_distance(rows, metric, space, role, reference, features, label=finding)
+            _add_distance(rows, metric, space, role, reference, features, label=finding, wanted=wanted)
 
 
 def _with(sides: Sides, images: ImageSet, place: int) -> Features:
     """Return the features of the images that have a finding; the set is extracted as a whole, once for all findings."""
-    features, kept = sides.cache.features(images, sides.extractor), images.labels[:, place] == 1
+    features, kept = sides.seen(images), images.labels[:, place] == 1
     return replace(features, values=features.values[kept], patients=features.patients[kept])
 
 
 def _add_distance(
-    rows: Rows, metric: Metric, space: str, role: Role, reference: Features, features: Features, *, label: str = ""
+    rows: Rows,
+    metric: Metric,
+    space: str,
+    role: Role,
+    reference: Features,
+    features: Features,
+    *,
+    label: str = "",
+    wanted: bool | tuple[str, ...] = True,
 ) -> None:
     start = time.perf_counter()
     values = metric.score(reference, features, seed=derive_seed(rows.seed, metric.name))
     seconds = time.perf_counter() - start
     for value in values:
+        if isinstance(wanted, tuple) and value.metric not in wanted:
+            continue
         rows.add(
             replace(value, label=label or value.label),
             family="image",
@@ -325,7 +352,9 @@ def add_audit(
         _add_copies_of(rows, metric, values, role, features, len(members), space, time.perf_counter() - start)
 
 
-def verdict_table(sample_ids: Sequence[str], train_ids: Sequence[str], verdicts: Mapping[str, Any]) -> pd.DataFrame:
+def verdict_table(
+    sample_ids: Sequence[str], train_ids: Sequence[str], verdicts: Mapping[str, Any], violations: Any = None
+) -> pd.DataFrame:
     """Return samples.parquet: sample_id, nearest_<space>, similarity_<space>, and `copy` as judged on pixels.
 
     Where masks were judged, the space "masks" is among them, and `mask_copy` is their verdict.
@@ -334,6 +363,7 @@ def verdict_table(sample_ids: Sequence[str], train_ids: Sequence[str], verdicts:
         sample_ids: Of the scored cohort.
         train_ids: Of the real training images.
         verdicts: Space -> what the metric found.
+        violations: Which constraints each sample breaks, for columns violates_<group>, or None.
     """
     table: dict[str, Any] = {"sample_id": list(sample_ids)}
     for space, found in verdicts.items():
@@ -343,5 +373,7 @@ def verdict_table(sample_ids: Sequence[str], train_ids: Sequence[str], verdicts:
     table["copy"] = pd.array(judged, dtype="boolean")
     if MASKS in verdicts:
         table["mask_copy"] = pd.array(verdicts[MASKS].copy, dtype="boolean")
+    if violations is not None:
+        table |= {f"violates_{group}": pd.array(broken, dtype="boolean") for group, broken in violations.broken.items()}
     result: pd.DataFrame = pd.DataFrame(table)
     return result

@@ -16,14 +16,24 @@ from ..cohort import Cohort
 from ..gates import CardFile
 from ..progress import say, track
 from ..types import Features, Score, Value
-from . import _auc, _depth, _dice, _folder, _further, _planted, _released, _rows, _sets, _spaces, _utility
+from . import (
+    _auc,
+    _depth,
+    _dice,
+    _folder,
+    _further,
+    _notes,
+    _planted,
+    _released,
+    _rows,
+    _sets,
+    _spaces,
+    _stored,
+    _utility,
+)
 from ._jobs import Jobs
 from ._subgroups import subgroups
 
-FOREIGN = (
-    "The scored cohort's generator was trained on another real cohort, or on another split of this one: neither its "
-    "copies nor its usefulness can be believed here."
-)
 NO_ATTACK = "No membership inference attack was made."
 ROADS: Mapping[str, Any] = {"masks": _dice, "labels": _auc}
 """What a task needs -> how it is scored."""
@@ -77,9 +87,9 @@ class Evaluation:
         self.subject = _sets.whole(self.cohort, "synthetic", plan.findings)
         self.amounts = _sets.equal_amounts(self.real, self.cohort, self.subject, seed=plan.seed)
         self.rows = _rows.Rows(_name(self.cohort), self.cohort.pixels_sha256, plan.seed, runs.versions())
-        self.notes = [*_notes(self.cohort, self.real, self.real_cohort.identity), *self.amounts.notes]
-        if FOREIGN in self.notes:
-            say(f"Warning: {FOREIGN} Evaluate it beside the cohort that it was trained on.")
+        self.notes = [*_notes.about(self.cohort, self.real, self.real_cohort.identity), *self.amounts.notes]
+        if _notes.FOREIGN in self.notes:
+            say(f"Warning: {_notes.FOREIGN} Evaluate it beside the cohort that it was trained on.")
         self._drawn: dict[bool, _sets.ImageSet] = {}
         self._searched: _rows.Roles | None = None
         self.fits: dict[str, _utility.Fits] = {}
@@ -88,12 +98,14 @@ class Evaluation:
         self.curves: list[dict[str, Any]] = []
         self.primary: dict[str, Any] = {}
         self.predictions: dict[str, Any] = {}
+        self.violations: Any = None
 
     def run(self, start: float) -> list[Score]:
         """Measure everything, write the folder and return the scores."""
         self._measure_utility()
         spaces = self._open_spaces()
         self._distances(spaces)
+        self._stored()
         verdicts = self._copies(spaces)
         self._audit(spaces)
         self._write(verdicts, time.perf_counter() - start)
@@ -263,6 +275,13 @@ class Evaluation:
             if getattr(metric.module, "PER_LABEL", False):
                 _rows.add_distances_per_label(self.rows, metric, space, sides, self.plan.findings)
 
+    def _stored(self) -> None:
+        """Score the samples as they are stored, each role against the real training images."""
+        if wanted := self._of("samples"):
+            roles = _rows.Roles(self.subject, self.real.held_out, self._gaussian().take(np.arange(self._compared)))
+            told = self.real_cohort.facts, self.plan.findings
+            self.violations = _stored.add_all(self.rows, wanted, *told, self.real.train, roles)
+
     def _compared_in(self, space: str) -> _rows.Roles:
         """Return what is measured against the held-out images, at equal numbers.
 
@@ -330,10 +349,10 @@ class Evaluation:
             _released.add_attack(self.rows, self.plan.released, self.real, self.real_cohort.facts.value_range)
 
     def _write(self, verdicts: Mapping[str, Any], seconds: float) -> None:
-        ids = self.cohort.samples["sample_id"].astype(str).tolist()
-        train_ids = self.real_cohort.samples["sample_id"].astype(str).to_numpy()[self.real_cohort.split("train")]
+        train = self.real_cohort.samples.iloc[self.real_cohort.split("train")]
+        ids, train_ids = (table["sample_id"].astype(str).tolist() for table in (self.cohort.samples, train))
         _folder.write_scores(self.out, self.rows.scores)
-        _folder.write_samples(self.out, _rows.verdict_table(ids, train_ids.tolist(), verdicts))
+        _folder.write_samples(self.out, _rows.verdict_table(ids, train_ids, verdicts, self.violations))
         _folder.write_examples(self.out, self.cohort, self.subject.labels, self.plan.findings, seed=self.plan.seed)
         _folder.write_predictions(self.out, self.predictions)
         if _spaces.PIXELS in verdicts:
@@ -348,8 +367,8 @@ class Evaluation:
             not_measured=self._not_measured(),
             labels=list(self.plan.findings),
             label_counts={
-                "real": _sets.positives(self.real_cohort, self.plan.findings),
-                "synthetic": _sets.positives(self.cohort, self.plan.findings),
+                side: _sets.positives(cohort, self.plan.findings)
+                for side, cohort in (("real", self.real_cohort), ("synthetic", self.cohort))
             },
             utility_by_seed=self.seed_values,
             utility={"depth": self.plan.depth, "verdicts": _depth.verdicts(self.primary)},
@@ -373,24 +392,3 @@ def _finding_copies(spaces: Mapping[str, Any]) -> dict[str, Any]:
     """Return the spaces in which a copy can be told, small pixels first."""
     able = {name: space for name, space in spaces.items() if getattr(space, "FINDS_COPIES", True)}
     return {_spaces.PIXELS: plugins.find("extractors", _spaces.PIXELS)(), **able}
-
-
-def trained_elsewhere(cohort: Cohort, real_identity: str) -> bool:
-    """Return whether the generator of a cohort says that it was trained on another cohort, or another split of it."""
-    return str((cohort.facts.generator or {}).get("cohort", real_identity)) != real_identity
-
-
-def _notes(cohort: Cohort, real: _sets.RealSets, real_identity: str) -> list[str]:
-    notes = [
-        f"Distances are taken to {len(real.held_out)} held-out images of {real.held_out.patient_count} patients; the "
-        f"holdout control has {len(real.holdout)} images of {real.holdout.patient_count} patients."
-    ]
-    if trained_elsewhere(cohort, real_identity):
-        notes.append(FOREIGN)
-    if len(real.holdout) == 0:
-        notes.append("The real cohort has no second half of reference patients: the copies have no ceiling.")
-    if cohort.facts.provenance == "real":
-        notes.append("The scored cohort says it is real; it was scored as images from elsewhere.")
-    if cohort.facts.provenance == "control":
-        notes.append("The scored cohort is a control: its right answer is known.")
-    return notes

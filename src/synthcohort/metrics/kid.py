@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..runs import derive_seed
 from ..statistics import enough_patients, jackknife_variance, normal_interval, patient_groups
 from ..types import Array, Features, Value
-from ._sides import check_one_space
+from ._sides import check_one_space, unusable
 
 REVISION = 1
 SPACE = "features"
@@ -95,8 +95,8 @@ def score(real: Features, synthetic: Features, *, seed: int) -> list[Value]:
         Mismatch: The two sides come from different extractors.
     """
     check_one_space(real, synthetic)
-    if min(len(real), len(synthetic)) < 2:
-        return [Value("kid", None, better="lower", status="not_estimable", reason="a side has fewer than 2 images")]
+    if broken := unusable(real, synthetic):
+        return [Value("kid", None, better="lower", status="not_estimable", reason=broken)]
     if not enough_patients(real.patients, synthetic.patients):
         return [Value("kid", kernel_distance(real.values, synthetic.values), better="lower")]
     groups = [

@@ -19,10 +19,11 @@ import numpy.typing as npt
 from ..runs import derive_seed
 from ..statistics import enough_patients, jackknife_variance, normal_interval, patient_groups
 from ..types import Array, Features, Value
-from ._sides import check_one_space
+from ._sides import check_one_space, unusable
 
 REVISION = 1
 SPACE = "features"
+PER_LABEL = ("precision", "recall", "coverage")
 NEIGHBOURS_PRECISION_RECALL = 3
 NEIGHBOURS_DENSITY_COVERAGE = 5
 METRICS = ("precision", "recall", "density", "coverage")
@@ -121,6 +122,8 @@ def score(real: Features, synthetic: Features, *, seed: int) -> list[Value]:
         Mismatch: The two sides come from different extractors.
     """
     check_one_space(real, synthetic)
+    if broken := unusable(real, synthetic):
+        return [_value(name, None, None, None, broken) for name in METRICS]
     if min(len(real), len(synthetic)) <= NEIGHBOURS_DENSITY_COVERAGE:
         reason = f"a side has fewer than {NEIGHBOURS_DENSITY_COVERAGE + 1} images"
         return [_value(name, None, None, None, reason) for name in METRICS]

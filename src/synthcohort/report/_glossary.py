@@ -32,6 +32,34 @@ GLOSSARY = {
         " does not depend on how many images are compared.",
         "0 is identical; slightly negative values are chance. Its size depends on the space: compare within one only.",
     ),
+    "frechet_infinity": Term(
+        "Fréchet distance, extrapolated",
+        "The Fréchet distance that infinitely many images would score, read off a line through smaller sets.",
+        "0 is identical; slightly negative values are chance. Not estimable with few images for the size of the space.",
+    ),
+    "c2st_auc": Term(
+        "Told apart by a probe (AUC)",
+        "How well a simple classifier, tested on patients it was not fitted to, tells real from synthetic images in a"
+        " feature space. A perfect score can come from a trace of storage: see that row.",
+        "0.5: this probe cannot tell them apart, another may; 1: it always can.",
+    ),
+    "traces_auc": Term(
+        "Told apart by traces of storage (AUC)",
+        "How well the same classifier tells them apart by grey levels used, clipping and compression blocks only, which"
+        " say nothing about anatomy.",
+        "0.5 is none; near 1, mend the preparation before believing any distance.",
+    ),
+    "violations": Term(
+        "Share that breaks a constraint",
+        "Share of samples unlike any real one in grey values, size, place or shape of structures, or combination of"
+        " findings. The rules are learnt from real training images, of which unseen ones break any in about 1 %.",
+        "0 to 100 %, lower is better; read it beside the share among held-out patients.",
+    ),
+    "foreground_share": Term(
+        "Share of the image that a structure covers",
+        "Mean over images; the real training images' share stands in the note.",
+        "Neither end is good: it should be that of the real images.",
+    ),
     "precision": Term(
         "Precision",
         "Share of synthetic images that lie in the neighbourhood of some real image.",

@@ -12,6 +12,7 @@ from ._numbers import space
 
 ARMS = {
     "image": "Distances between sets of images",
+    "samples": "Samples as stored, against the real training images",
     "copies": "Nearest training image",
     "masks": "Nearest training mask",
     "audit": "Attacks on the training patients",
