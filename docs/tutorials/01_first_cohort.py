@@ -45,7 +45,7 @@ def main(
     assert verify(real.path) == []
 
     # 4. A generator learns images and masks together.
-    run = train(real.path, generator="flow", out=out / "run", images_seen=images_seen, options={"width": width})
+    run = train(real.path, generator="edm", out=out / "run", images_seen=images_seen, options={"width": width})
 
     # 5. A synthetic cohort, as large as the real one and split like it.
     synthetic = sample(run, out=out / "synthetic", like=real.path)

@@ -22,7 +22,7 @@ from .train import train
 
 SEED = 0
 LEARNER_SEEDS = 3
-GENERATOR = "flow"
+GENERATOR = "edm"
 CONTROLS = ("memoriser",)  # `evaluate` adds gaussian, copycat and holdout by itself; they need no training
 
 
@@ -59,8 +59,8 @@ KINDS = {
         source="acdc",
         cohort="heart",
         phantom={"patients": 200},
-        images_seen={"flow": 80_000, "memoriser": 40_000},
-        options={"flow": {"width": 48}},
+        images_seen={"edm": 80_000, "memoriser": 40_000},
+        options={"edm": {"width": 48}},
     ),
     "chest": Kind(
         title="a download of chest radiographs",
@@ -70,8 +70,8 @@ KINDS = {
         prepare={
             "findings": ("No Finding", "Cardiomegaly", "Edema", "Pleural Effusion", "Support Devices"),
         },
-        images_seen={"flow": 60_000, "memoriser": 40_000},
-        options={"flow": {"width": 48}},
+        images_seen={"edm": 60_000, "memoriser": 40_000},
+        options={"edm": {"width": 48}},
     ),
 }
 
