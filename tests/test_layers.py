@@ -37,7 +37,7 @@ ROWS = (
     ("cohort", "weights"),
     ("nets", "source", "dicom", "format"),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),
-    ("prepare", "train", "describe", "export", "privacy", "lineage", "catalogue"),
+    ("prepare", "train", "describe", "export", "privacy", "lineage", "catalogue", "withhold"),
     ("sample",),
     ("evaluate",),
     ("report", "doctor"),

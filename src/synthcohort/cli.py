@@ -209,6 +209,23 @@ def report(
         raise typer.Exit(1)
 
 
+@app.command()
+def withhold(
+    evaluation: Annotated[Path, typer.Argument(metavar="EVAL", help="Folder that `evaluate` wrote for the cohort.")],
+    cohort: Folder,
+    out: Out,
+    spaces: Annotated[
+        str, typer.Option(help="Spaces to withhold by, with commas between; pixels and masks when left out.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a synthetic cohort without its copies, list them, and judge what is left in the other spaces."""
+    from .withhold import as_text, withhold
+
+    made = withhold(evaluation, cohort, out=out, spaces=names(spaces))
+    print_json(made.audits) if as_json else typer.echo(as_text(made))
+
+
 @app.command("list")
 def list_(
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(plugins.KINDS)}.")] = "",

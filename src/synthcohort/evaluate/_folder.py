@@ -21,7 +21,7 @@ from ._jobs import Fitted
 from ._sets import ImageSet
 
 FACTS, SCORES, SAMPLES, TRAINING = "eval.json", "scores.jsonl", "samples.parquet", "training.jsonl"
-PREDICTIONS = "predictions-{task}.parquet"
+PREDICTIONS, AUDITED = "predictions-{task}.parquet", "audited.parquet"
 LEARNING_CURVES = "learning_curves.json"
 EXAMPLES, PAIRS, TASK_CURVES = "examples.npz", "pairs/pairs.npz", "task_curves.jsonl"
 MOST_EXAMPLES = 32
@@ -73,18 +73,25 @@ def _described(cohort: Cohort) -> dict[str, Any]:
 
 def write_samples(out: Path, table: pd.DataFrame) -> None:
     """Write samples.parquet."""
+    _write_table(out / SAMPLES, table)
+
+
+def write_audited(out: Path, table: pd.DataFrame) -> None:
+    """Write audited.parquet, from which a cohort is judged again after withholding."""
+    _write_table(out / AUDITED, table)
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
-    write_atomic(out / SAMPLES, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def write_predictions(out: Path, predictions: Mapping[str, pd.DataFrame | None]) -> None:
     """Write what fitted networks said of each real test image, one table a task that has one."""
     for task, table in predictions.items():
         if table is not None:
-            buffer = io.BytesIO()
-            table.to_parquet(buffer, index=False)
-            write_atomic(out / PREDICTIONS.format(task=task), buffer.getvalue())
+            _write_table(out / PREDICTIONS.format(task=task), table)
 
 
 def write_examples(out: Path, synthetic: Cohort, labels: Array, findings: Sequence[str], *, seed: int) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from .. import plugins
 from ..runs import derive_seed
 from ..types import Better, Features, Role, Score, Value
+from ._excess import Audited, beyond
 from ._planted import sensitivity
 from ._sets import ImageSet
 from ._spaces import MASKS, PIXELS, FeatureCache
@@ -236,8 +237,10 @@ def add_copies(
     real: tuple[ImageSet, ImageSet],
     roles: Roles,
     planted: Mapping[str, ImageSet],
+    audited: Audited,
+    tests: int,
 ) -> dict[str, Any]:
-    """Add the share of copies, and of planted ones that are found, in every space.
+    """Add the share of copies, of planted ones that are found, and of copies beyond chance, in every space.
 
     Args:
         rows: Where the scores go.
@@ -246,6 +249,8 @@ def add_copies(
         real: Training images, and images of patients that nothing was trained on.
         roles: The cohort, patients of the other reference half, jittered training images.
         planted: Kind -> copies of training images, to measure what share of them is found.
+        audited: Where the verdicts on held-out patients and planted copies are kept.
+        tests: How many gates share their error level.
 
     Returns:
         Space -> the verdicts on the subject's images or masks.
@@ -256,15 +261,28 @@ def add_copies(
         reuse: dict[str, Any] = {}
         if hasattr(metric.module, "calibrate"):
             reuse["calibration"] = metric.module.calibrate(train, reference)
+        audit, judged = reuse.get("calibration"), {}
         for role, images in roles.items():
-            features, start = seen(images), time.perf_counter()
-            values = metric.score(train, features, reference, seed=derive_seed(rows.seed, metric.name), **reuse)
+            features, start, known = seen(images), time.perf_counter(), dict(reuse)
+            if audit is not None and len(features):
+                known["judged"] = metric.module.verdicts(train, features, reference, **reuse)
+                judged[role] = (images, known["judged"].copy)
+            values = metric.score(train, features, reference, seed=derive_seed(rows.seed, metric.name), **known)
             seconds = time.perf_counter() - start
             _add_copies_of(rows, metric, values, role, features, len(train), space, seconds)
             if role == "subject" and values and values[0].status == "ok":
-                found[space] = metric.module.verdicts(train, features, reference, **reuse)
-        if reuse.get("calibration") is not None:
-            _add_sensitivity(rows, metric, space, seen, (train, reference), planted, reuse)
+                found[space] = known.get("judged") or metric.module.verdicts(train, features, reference)
+        if not hasattr(metric.module, "beyond"):
+            continue
+        counts: dict[str, tuple[int, int]] = {}
+        if audit is not None:
+            audited.calibrations[space] = audit
+            if "ceiling" in judged:
+                audited.add(HOLDOUT, roles.ceiling, space, judged["ceiling"][1])
+            counts = _add_sensitivity(rows, metric, space, seen, (train, reference), planted, reuse, audited)
+        all_found = (sum(n for n, _ in counts.values()), sum(n for _, n in counts.values()))
+        for role, values in beyond(metric.module, judged, all_found, audit, tests).items():
+            _add_copies_of(rows, metric, values, role, seen(getattr(roles, role)), len(train), space, 0.0)
     return found
 
 
@@ -276,12 +294,14 @@ def _add_sensitivity(
     real: tuple[Features, Features],
     planted: Mapping[str, ImageSet],
     reuse: Mapping[str, Any],
-) -> None:
+    audited: Audited,
+) -> dict[str, tuple[int, int]]:
     train, reference = real
     start, counts, extractor = time.perf_counter(), {}, train.name
     for kind, images in planted.items():
         judged = metric.module.verdicts(train, seen(images), reference, **reuse)
         counts[kind] = (int(judged.copy.sum()), len(images))
+        audited.add(kind, images, space, judged.copy)
     for value in sensitivity(counts):
         rows.add(
             value,
@@ -295,6 +315,7 @@ def _add_sensitivity(
             extractor=extractor,
             seconds=time.perf_counter() - start,
         )
+    return counts
 
 
 def _add_copies_of(

@@ -20,6 +20,7 @@ from . import (
     _auc,
     _depth,
     _dice,
+    _excess,
     _folder,
     _further,
     _notes,
@@ -92,6 +93,7 @@ class Evaluation:
             say(f"Warning: {_notes.FOREIGN} Evaluate it beside the cohort that it was trained on.")
         self._drawn: dict[bool, _sets.ImageSet] = {}
         self._searched: _rows.Roles | None = None
+        self.audited = _excess.Audited()
         self.fits: dict[str, _utility.Fits] = {}
         self.seed_values: dict[str, dict[str, list[float | None]]] = {}
         self.external = None if plan.external is None else _sets.whole(plan.external, "external", plan.findings)
@@ -308,11 +310,12 @@ class Evaluation:
             "masks": {_spaces.MASKS: partial(_spaces.mask_features, classes=classes)},
         }
         planted = _planted.planted(real.train, self.real_cohort.facts.value_range, seed=self.plan.seed)
+        tests = sum(len(seen[metric.space]) for metric in wanted)
         found: dict[str, Any] = {}
         for metric in track(wanted, "Copies", len(wanted), "metrics"):
             use = {kind: copies for kind, copies in planted.items() if _judges(metric, kind)}
             sides = (real.train, real.held_out)
-            found |= _rows.add_copies(self.rows, metric, seen[metric.space], sides, roles, use)
+            found |= _rows.add_copies(self.rows, metric, seen[metric.space], sides, roles, use, self.audited, tests)
         return found
 
     def _not_measured(self) -> list[str]:
@@ -353,6 +356,7 @@ class Evaluation:
         ids, train_ids = (table["sample_id"].astype(str).tolist() for table in (self.cohort.samples, train))
         _folder.write_scores(self.out, self.rows.scores)
         _folder.write_samples(self.out, _rows.verdict_table(ids, train_ids, verdicts, self.violations))
+        _folder.write_audited(self.out, self.audited.table())
         _folder.write_examples(self.out, self.cohort, self.subject.labels, self.plan.findings, seed=self.plan.seed)
         _folder.write_predictions(self.out, self.predictions)
         if _spaces.PIXELS in verdicts:
@@ -373,6 +377,7 @@ class Evaluation:
             utility_by_seed=self.seed_values,
             utility={"depth": self.plan.depth, "verdicts": _depth.verdicts(self.primary)},
             copy_thresholds={space: float(found.threshold) for space, found in verdicts.items()},
+            copy_calibration=self.audited.facts(),
             seconds=round(seconds, 3),
             **({"card": self.plan.card.to_json()} if self.plan.card else {}),
         )

@@ -17,8 +17,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..types import Array, Features, Value
-from . import _copies
+from . import _copies, _excess
 from ._copies import Calibration, Verdicts
+from ._excess import Tally as Tally
 from ._gallery import Floats
 
 REVISION = 1
@@ -45,7 +46,13 @@ def verdicts(
 
 
 def score(
-    train: Features, subject: Features, reference: Features, *, seed: int, calibration: Calibration | None = None
+    train: Features,
+    subject: Features,
+    reference: Features,
+    *,
+    seed: int,
+    calibration: Calibration | None = None,
+    judged: Verdicts | None = None,
 ) -> list[Value]:
     """Return the share of masks that copy a training mask with its exact binomial interval, and the median similarity.
 
@@ -55,11 +62,24 @@ def score(
         reference: Masks of patients that nothing was trained on.
         seed: Unused: nothing is drawn. Every metric takes one.
         calibration: What `calibrate(train, reference)` returned, to reuse it for several subjects.
+        judged: What `verdicts` returned for this subject and calibration, where it is known already.
     """
     return _copies.rows(
         "mask_copies",
         "mask_similarity_median",
         calibration or calibrate(train, reference),
-        lambda known: verdicts(train, subject, reference, calibration=known),
+        lambda known: judged or verdicts(train, subject, reference, calibration=known),
         len(subject),
     )
+
+
+def beyond(
+    subject: Tally, others: Tally, planted: tuple[int, int], calibration: Calibration | None, *, tests: int = 1
+) -> list[Value]:
+    """Return what copies there are beyond chance: excess over held-out patients, bound, gate; see `_excess.rows`."""
+    return _excess.rows("mask_copies", subject, others, planted, calibration, tests)
+
+
+def left(excess: Value, planted: tuple[int, int], kept: float) -> list[Value]:
+    """Return a bound on the copies that withholding by this search leaves behind; see `_excess.left_row`."""
+    return _excess.left_row("mask_copies", excess, planted, kept)
