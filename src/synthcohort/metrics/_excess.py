@@ -153,7 +153,7 @@ def rows(
         return [
             Value(f"{name}_excess", None, unit="share", better="lower", status="not_estimable", reason=reason),
             Value(f"{name}_bound", None, unit="share", better="lower", status="not_estimable", reason=reason),
-            Value(f"{name}_gate", None, unit="p", better="higher", status="not_estimable", reason=reason),
+            Value(f"{name}_gate", None, better="higher", status="not_estimable", reason=reason),
         ]
     value, around = excess(subject, others)
     said = (
@@ -206,14 +206,14 @@ def _gate_row(name: str, subject: Tally, others: Tally, calibration: Calibration
     result = gate(own, chance, rank_of(calibration), calibration.patients, tests=tests)
     if result.fails_from is None:
         reason = "too few patients or samples: not even copies alone would fail"
-        return Value(f"{name}_gate", None, unit="p", better="higher", status="not_estimable", reason=reason)
+        return Value(f"{name}_gate", None, better="higher", status="not_estimable", reason=reason)
     verdict = "not met" if result.p <= GATE_LEVEL else "met"
     said = (
         f"{verdict}: {own[0]} of {own[1]} count as copies, {result.fails_from} or more fail at an error level of "
         f"{GATE_LEVEL} over {tests} tests; threshold of {calibration.patients} patients, {chance[0]} of {chance[1]} "
         "held-out patients above it"
     )
-    return Value(f"{name}_gate", result.p, unit="p", better="higher", reason=said)
+    return Value(f"{name}_gate", result.p, better="higher", reason=said)
 
 
 def rank_of(calibration: Calibration) -> int:

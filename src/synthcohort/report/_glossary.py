@@ -215,6 +215,40 @@ GLOSSARY = {
         " all but about one in a thousand. Small masks are alike by nature and weigh little; an empty one is no copy.",
         "0 to 100 %, lower is better; read it beside the share among held-out patients.",
     ),
+    "copies_excess": Term(
+        "Copies beyond chance",
+        "Share of images that resemble a training image too closely, less the same share among held-out patients, who"
+        " cannot have been copied: theirs are false alarms.",
+        "-100 to 100 %; about 0 where nothing is copied. An interval above 0 shows copies.",
+    ),
+    "copies_bound": Term(
+        "Bound on copies",
+        "What the true share of copies can be at most: the upper end of the copies beyond chance over the lower end of"
+        " the share of planted copies that is found, both together with 95 %.",
+        "0 to 100 %, lower is better; it speaks of copies changed as the planted ones are.",
+    ),
+    "copies_gate": Term(
+        "Copies: exact test",
+        "Probability of as many copies if there were only false alarms, as often as among the patients of the"
+        " threshold and held-out patients. At 0.001 or less the audit fails.",
+        "0 to 1; a large value does not show that nothing is copied.",
+    ),
+    "mask_copies_excess": Term(
+        "Copied masks beyond chance",
+        "Share of masks that resemble a training mask too closely, less the same share among held-out patients.",
+        "-100 to 100 %; about 0 where nothing is copied. An interval above 0 shows copies.",
+    ),
+    "mask_copies_bound": Term(
+        "Bound on copied masks",
+        "What the true share of copied masks can be at most: the upper end of the copies beyond chance over the lower"
+        " end of the share of planted copies that is found, both together with 95 %.",
+        "0 to 100 %, lower is better; it speaks of masks changed as the planted ones are.",
+    ),
+    "mask_copies_gate": Term(
+        "Copied masks: exact test",
+        "Probability of as many copied masks if there were only false alarms. At 0.001 or less the audit fails.",
+        "0 to 1; a large value does not show that nothing is copied.",
+    ),
     "mask_similarity_median": Term(
         "Median similarity of masks",
         "Similarity of the typical mask to the training mask nearest to it, less where the mask is small.",
