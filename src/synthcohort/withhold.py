@@ -89,7 +89,10 @@ class _Evaluated:
         held_out, found = known & (table["set"] == HOLDOUT).to_numpy(), self.known(space)
         subject = nearest.Tally(self.hits(space)[kept], np.flatnonzero(kept))
         others = nearest.Tally(found[held_out], table["patient"].to_numpy()[held_out])
-        return module.beyond(subject, others, self.planted(space, known), self.calibrations[space], tests=tests)
+        rows: list[Value] = module.beyond(
+            subject, others, self.planted(space, known), self.calibrations[space], tests=tests
+        )
+        return rows
 
     def planted(self, space: str, known: Hits) -> tuple[int, int]:
         """Return how many of some planted copies are found in a space, and how many were judged there."""
@@ -220,7 +223,7 @@ def _write(cohort: Cohort, kept: Hits, out: Path, config: Mapping[str, Any], ste
     table = cohort.samples.drop(columns="digest", errors="ignore")
     with writing_cohort(out, facts, config, key=None) as writer:
         for place in np.flatnonzero(kept):
-            row = {name: None if pd.isna(value) else value for name, value in table.iloc[place].items()}
+            row = {str(name): None if pd.isna(value) else value for name, value in table.iloc[place].items()}
             writer.append(cohort.images[place], None if cohort.masks is None else cohort.masks[place], row)
         if (cohort.path / _TRAINING).exists():
             runs.write_atomic(writer.folder / _TRAINING, (cohort.path / _TRAINING).read_bytes())
