@@ -215,7 +215,7 @@ def withhold(
     cohort: Folder,
     out: Out,
     spaces: Annotated[
-        str, typer.Option(help="Spaces to withhold by, with commas between; pixels and masks when left out.")
+        str, typer.Option(help="Spaces to withhold by, with commas between; pixels, aligned and masks when left out.")
     ] = "",
     as_json: Json = False,
 ) -> None:

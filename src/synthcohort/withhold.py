@@ -28,7 +28,7 @@ from .types import Value
 
 REVISION = 1
 SCHEMA = 1
-BY_DEFAULT = ("pixels", "masks")
+BY_DEFAULT = ("pixels", "aligned", "masks")
 """Spaces that samples are withheld by: those that decide `copy` and `mask_copy` in samples.parquet."""
 MASKS, HOLDOUT = "masks", "holdout"
 LIST, AUDIT = "withheld.csv", "audits.json"
@@ -112,7 +112,7 @@ def withhold(
         evaluation: The EVAL folder that scored the cohort, with the metrics `nearest` or `mask_copies`.
         cohort: The synthetic cohort.
         out: The new cohort.
-        spaces: Spaces to withhold by; pixels and masks when left out. A copy in one is held back.
+        spaces: Spaces to withhold by; pixels, aligned and masks when left out. A copy in one is held back.
 
     Raises:
         NotAnEvaluation: The folder is none, not finished, or from before copies were judged against held-out patients.

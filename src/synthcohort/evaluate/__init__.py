@@ -25,7 +25,7 @@ from . import _folder, _released, _rows, _sets, _spaces
 from ._depth import Depth, not_measured
 from ._work import Evaluation, Plan
 
-REVISION = 8
+REVISION = 9
 _NOT_MEASURED = (
     "No reader study was held.",
     "Images were compared one by one: nothing is known about the consistency of volumes.",

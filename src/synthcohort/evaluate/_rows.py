@@ -17,7 +17,7 @@ from ..types import Better, Features, Role, Score, Value
 from ._excess import Audited, beyond
 from ._planted import sensitivity
 from ._sets import ImageSet
-from ._spaces import MASKS, PIXELS, FeatureCache
+from ._spaces import MASKS, FeatureCache, decided
 
 GAUSSIAN, COPYCAT, HOLDOUT, REAL, PLANTED = "gaussian", "copycat", "holdout", "real", "planted copies"
 FEWEST_OF_A_FINDING = 20
@@ -245,7 +245,7 @@ def add_copies(
     Args:
         rows: Where the scores go.
         metric: With `score` and `verdicts`, and `calibrate` when it can reuse a calibration.
-        spaces: Space -> what a set looks like in it; the first is the one that decides `copy`.
+        spaces: Space -> what a set looks like in it.
         real: Training images, and images of patients that nothing was trained on.
         roles: The cohort, patients of the other reference half, jittered training images.
         planted: Kind -> copies of training images, to measure what share of them is found.
@@ -376,7 +376,7 @@ def add_audit(
 def verdict_table(
     sample_ids: Sequence[str], train_ids: Sequence[str], verdicts: Mapping[str, Any], violations: Any = None
 ) -> pd.DataFrame:
-    """Return samples.parquet: sample_id, nearest_<space>, similarity_<space>, and `copy` as judged on pixels.
+    """Return samples.parquet: sample_id, nearest_<space>, similarity_<space>, and `copy`, the verdict over spaces.
 
     Where masks were judged, the space "masks" is among them, and `mask_copy` is their verdict.
 
@@ -390,8 +390,7 @@ def verdict_table(
     for space, found in verdicts.items():
         table[f"nearest_{space}"] = np.asarray(train_ids, dtype=object)[found.nearest]
         table[f"similarity_{space}"] = np.asarray(found.similarity, np.float64)
-    judged = verdicts[PIXELS].copy if PIXELS in verdicts else [None] * len(sample_ids)
-    table["copy"] = pd.array(judged, dtype="boolean")
+    table["copy"] = pd.array(decided(verdicts, len(sample_ids)), dtype="boolean")
     if MASKS in verdicts:
         table["mask_copy"] = pd.array(verdicts[MASKS].copy, dtype="boolean")
     if violations is not None:

@@ -17,7 +17,13 @@ from ..types import Array, Features
 from ._jobs import Fitted
 from ._sets import ImageSet
 
-PIXELS, TASK, MASKS = "pixels", "task", "masks"
+PIXELS, ALIGNED, TASK, MASKS = "pixels", "aligned", "task", "masks"
+
+
+DECIDING = (PIXELS, ALIGNED)
+"""An image is a copy when one of these says so: fixed before any was judged. Their rates of false alarms add up."""
+FEWEST_UNSEEN = 99
+"""Below that, the largest of their similarities is exceeded by more than 1 % of other images."""
 
 
 class TaskSpace:
@@ -37,6 +43,39 @@ class TaskSpace:
         return features
 
 
+class AlignedSpace:
+    """Small pixels under another name, by which the metric knows to search them by registration."""
+
+    name = ALIGNED
+
+    def extract(self, images: Array, value_range: tuple[float, float]) -> Array:
+        """Return (n, C, 32, 32) float32 small pixels of images (n, C, H, W) as stored."""
+        small: Array = plugins.find("extractors", PIXELS)().extract(images, value_range)
+        return small
+
+
+def aligned(unseen: int, notes: list[str]) -> dict[str, Any]:
+    """Return the space that is searched by registration, by name, or nothing, with a note on why.
+
+    Args:
+        unseen: Images of patients that nothing was trained on: its threshold is read from them.
+        notes: Of the evaluation.
+    """
+    if unseen >= FEWEST_UNSEEN:
+        return {ALIGNED: AlignedSpace()}
+    notes.append(
+        f"Altered copies were not searched for by registration: its threshold takes {FEWEST_UNSEEN} images of patients "
+        f"that nothing was trained on, and there are {unseen}."
+    )
+    return {}
+
+
+def decided(verdicts: Mapping[str, Any], count: int) -> Sequence[bool | None]:
+    """Return for each of `count` images whether a space that decides took it for a copy; None where none judged it."""
+    judged = [verdicts[space].copy for space in DECIDING if space in verdicts]
+    return [bool(copy) for copy in np.logical_or.reduce(judged)] if judged else [None] * count
+
+
 class FeatureCache:
     """Features by content: the set's key and the extractor's manifest.
 
@@ -50,7 +89,7 @@ class FeatureCache:
 
     def features(self, images: ImageSet, extractor: Any) -> Features:
         """Return a set in a feature space."""
-        if extractor.name == PIXELS:  # small images: real ones are kept in no other folder than pairs/
+        if extractor.name in (PIXELS, ALIGNED):  # small images: real ones are kept in no other folder than pairs/
             return Features(extractor.extract(images.images, self._value_range), images.patients, extractor.name)
         key = fingerprint({"images": images.key, "extractor": extractor.manifest()})
         path = self._folder / f"{key[:32]}.npy"

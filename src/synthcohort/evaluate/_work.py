@@ -303,7 +303,8 @@ class Evaluation:
         wanted = [*self._of("copies"), *self._of("masks")]
         if not wanted:
             return {}
-        real, roles, every = self.real, self._attacked(), _finding_copies(spaces)
+        real, roles = self.real, self._attacked()
+        every = _finding_copies(spaces) | _spaces.aligned(len(real.held_out), self.notes)
         classes = len(self.real_cohort.facts.mask_classes)
         seen: dict[str, dict[str, Callable[[_sets.ImageSet], Features]]] = {
             "copies": {name: partial(self.cache.features, extractor=space) for name, space in every.items()},

@@ -1,9 +1,13 @@
-"""What the searches for copies share: the threshold between different patients, the verdicts and the rows."""
+"""What the searches for copies share: the threshold between different patients, the verdicts and the rows.
+
+Features of the space "aligned" are small pixels that are searched by registration (`_aligned`). That search learns from
+the training images what images have in common, so its threshold is read from images that it has not met: the reference.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +15,12 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..statistics import clopper_pearson
 from ..types import Array, Features, Value
+from ._aligned import AlignedGallery
 from ._gallery import Excluded, Floats, Gallery
 from ._sides import check_one_space
 
 FALSE_ALARMS = 0.001
+ALIGNED = "aligned"
 _IDENTICAL = 1 - 1e-6
 _SAME_PERSON = 0.94
 """Least weight of a match that, being perfect, shows that two patients are one."""
@@ -33,6 +39,7 @@ class Calibration:
         patients: Patients they belong to.
         false_alarms: Expected share of images without a copy that lie above it all the same, images independent.
         false_alarms_by_patient: The same at most, should the images of a patient always go together.
+        search: Of the training images, to use again; None where it has to be made again.
     """
 
     threshold: float
@@ -40,6 +47,7 @@ class Calibration:
     patients: int
     false_alarms: float
     false_alarms_by_patient: float
+    search: Gallery | AlignedGallery | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class Verdicts:
 
 
 def calibrate(train: Features, reference: Features, weigh: Weigh) -> Calibration | None:
-    """Return the threshold between different patients, or None when there is only one.
+    """Return the threshold between different patients, or None when there is only one, or nothing to read it from.
 
     Pairs of patients that share an identical image are left out: they are one person entered twice. With m images the
     threshold is their k-th largest similarity, k = floor(0.001 (m + 1)), which an exchangeable image without a copy
@@ -76,7 +84,7 @@ def calibrate(train: Features, reference: Features, weigh: Weigh) -> Calibration
         Mismatch: The sides come from different extractors.
     """
     check_one_space(train, reference)
-    gallery = Gallery(train.values)
+    gallery, search = Gallery(train.values), _search(train)
     _, code = np.unique(np.concatenate([train.patients, reference.patients]).astype(str), return_inverse=True)
     train_code = code[: len(train)]
     queries = ((train.values, train_code), (reference.values, code[len(train) :]))
@@ -87,15 +95,20 @@ def calibrate(train: Features, reference: Features, weigh: Weigh) -> Calibration
             query, found = np.nonzero((cosines > _IDENTICAL) & telling[rows, None])
             same[query_code[rows][query], train_code[found]] = True
     same |= same.T
-    similarities, patients = [], []
-    for values, query_code in queries:
+    similarities, patients = [np.empty(0)], [np.empty(0, np.int64)]
+    for values, query_code in queries[1:] if train.name == ALIGNED else queries:
         if len(values):
             barred = _barring(same, query_code, train_code)
-            similarities.append(gallery.nearest(values, barred)[1] * weigh(values))
+            similarities.append(search.nearest(values, barred)[1] * weigh(values))
             patients.append(query_code)
     values = np.concatenate(similarities)
     found = np.isfinite(values)
-    return _threshold(values[found], np.concatenate(patients)[found])
+    known = _threshold(values[found], np.concatenate(patients)[found])
+    return replace(known, search=search) if known else None
+
+
+def _search(train: Features) -> Gallery | AlignedGallery:
+    return AlignedGallery(train.values, train.patients) if train.name == ALIGNED else Gallery(train.values)
 
 
 def _barring(same: npt.NDArray[np.bool_], query_code: Array, train_code: Array) -> Excluded:
@@ -132,7 +145,7 @@ def verdicts(
     calibration = calibration or calibrate(train, reference, weigh)
     if calibration is None:
         raise InputError("Copies are judged against other patients", "there is one patient", "Prepare more patients")
-    nearest, similarity = Gallery(train.values).nearest(subject.values)
+    nearest, similarity = (calibration.search or _search(train)).nearest(subject.values)
     similarity = similarity * weigh(subject.values)
     return Verdicts(nearest, similarity, calibration.threshold, similarity > calibration.threshold)
 

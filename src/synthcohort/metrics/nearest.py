@@ -4,8 +4,12 @@ Cosine similarity of features, or normalised cross-correlation of pixels over sh
 The threshold is calibrated between different patients: the nearest image of another patient, for every training image
 and for every reference image, of which about 0.1 % lie above it. Lower is better, and the share is read beside
 `holdout`, which cannot copy. A share of 0 bounds the true rate by the interval's upper end, for what this detector can
-see: it is a screening, not a privacy guarantee. Flips, rotations and elastic deformations are not looked for. The rate
-of false alarms holds for images like the real ones: with less noise an image resembles all others more and raises more.
+see: it is a screening, not a privacy guarantee. The rate of false alarms holds for images like the real ones: with less
+noise an image resembles all others more and raises more.
+
+In the space "aligned" training images are laid over each image (`_aligned`), which finds flips, turns, scalings, crops,
+noise and blends of two, and the threshold is read from reference images only. Elastic deformations are not looked for,
+and neither is what a training image shares with those of another training patient: it does not tell them apart.
 
 Sources: Somepalli et al. 2023 (arXiv:2212.03860; similarity above a threshold), Dar et al. 2024 (arXiv:2402.01054;
 copies of patients in latent diffusion), Akbar et al. 2025 (pixel correlation as a detector).

@@ -200,7 +200,8 @@ GLOSSARY = {
     "copies": Term(
         "Share of copies",
         "Share of images that resemble a training image more than real images of different patients resemble each"
-        " other, all but about one in a thousand.",
+        " other, all but about one in a thousand, or in as many as there are. In the space 'aligned' training images"
+        " are first mirrored, moved, turned and scaled to fit, alone or two together.",
         "0 to 100 %, lower is better; read it beside the share among held-out patients.",
     ),
     "copy_sensitivity": Term(
