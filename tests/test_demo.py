@@ -38,8 +38,8 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     training = {
         "side": 16,
         "batch": 8,
-        "images_seen": {"edm": 64, "memoriser": 64},
-        "options": {"edm": {"width": 16, "multipliers": (1,)}, "memoriser": {"code": 16}},
+        "images_seen": {"r3gan": 64, "memoriser": 64},
+        "options": {"r3gan": {"width": 16, "latent": 16}, "memoriser": {"code": 16}},
     }
     monkeypatch.setitem(demo.KINDS, name, dataclasses.replace(demo.KINDS[name], **training, **SMALL[name]))
     monkeypatch.setattr(demo, "LEARNER_SEEDS", 1)
@@ -68,7 +68,7 @@ def test_the_demo_ends_with_a_report_card_and_is_not_done_twice(
     # A phantom's cohort never passes for patients of the download that it imitates.
     assert f"phantom of {demo.KINDS[kind].source}" in page.read_text(encoding="utf-8")
     assert Cohort(out / demo.KINDS[kind].cohort).facts.licence == "none: procedural images of nobody"
-    for cohort in (out / demo.KINDS[kind].cohort, out / "synthetic" / "edm", out / "synthetic" / "memoriser"):
+    for cohort in (out / demo.KINDS[kind].cohort, out / "synthetic" / "r3gan", out / "synthetic" / "memoriser"):
         assert verify(cohort) == []
 
     # Whatever is costly must not run again.
@@ -79,7 +79,7 @@ def test_the_demo_ends_with_a_report_card_and_is_not_done_twice(
     for costly in (
         f"synthcohort.phantoms.{source}.Phantom.write",
         f"synthcohort.sources.{source}.Source.records",
-        "synthcohort.generators.edm.Generator.fit",
+        "synthcohort.generators.r3gan.Generator.fit",
         "synthcohort.nets.generator.Generator.separate",
         "synthcohort.generators.memoriser.Generator.fit",
         "synthcohort.tasks.segmentation.Task.fit",

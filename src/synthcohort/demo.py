@@ -22,7 +22,7 @@ from .train import train
 
 SEED = 0
 LEARNER_SEEDS = 3
-GENERATOR = "edm"
+GENERATOR = "r3gan"
 CONTROLS = ("memoriser",)  # `evaluate` adds gaussian, copycat and holdout by itself; they need no training
 
 
@@ -48,7 +48,7 @@ class Kind:
     phantom: Mapping[str, Any]
     images_seen: Mapping[str, int]
     side: int = 32
-    batch: int = 32
+    batch: int = 16
     prepare: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -59,8 +59,7 @@ KINDS = {
         source="acdc",
         cohort="heart",
         phantom={"patients": 200},
-        images_seen={"edm": 80_000, "memoriser": 40_000},
-        options={"edm": {"width": 48}},
+        images_seen={"r3gan": 24_000, "memoriser": 40_000},
     ),
     "chest": Kind(
         title="a download of chest radiographs",
@@ -70,8 +69,7 @@ KINDS = {
         prepare={
             "findings": ("No Finding", "Cardiomegaly", "Edema", "Pleural Effusion", "Support Devices"),
         },
-        images_seen={"edm": 60_000, "memoriser": 40_000},
-        options={"edm": {"width": 48}},
+        images_seen={"r3gan": 24_000, "memoriser": 40_000},
     ),
 }
 
