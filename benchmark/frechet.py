@@ -14,10 +14,11 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import frechet_trace
 import numpy as np
-import scipy.linalg
 import torch
 from machine import processor
 
@@ -46,25 +47,21 @@ def by_torchmetrics(real: np.ndarray, synthetic: np.ndarray) -> float:
     return float(_compute_fid(*moments[0], *moments[1]))
 
 
-def _by_numpy(real: np.ndarray, synthetic: np.ndarray, *, root: str) -> float:
+def _distance(real: np.ndarray, synthetic: np.ndarray, trace_of_root: Callable[..., float]) -> float:
     first, second = (side.astype(np.float64) for side in (real, synthetic))
     left, right = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
     shift = first.mean(axis=0) - second.mean(axis=0)
-    if root == "eigvals":
-        trace = np.sqrt(np.linalg.eigvals(left @ right).astype(complex)).real.sum()
-    else:
-        trace = np.trace(np.real(scipy.linalg.sqrtm(left @ right)))
-    return float(shift @ shift + np.trace(left) + np.trace(right) - 2 * trace)
+    return float(shift @ shift + np.trace(left) + np.trace(right) - 2 * trace_of_root(left, right))
 
 
 def by_eigvals(real: np.ndarray, synthetic: np.ndarray) -> float:
     """Return the distance with the eigenvalue form of torch-fidelity."""
-    return _by_numpy(real, synthetic, root="eigvals")
+    return _distance(real, synthetic, frechet_trace.by_eigvals)
 
 
 def by_sqrtm(real: np.ndarray, synthetic: np.ndarray) -> float:
     """Return the distance with the general matrix square root, as pytorch-fid takes it."""
-    return _by_numpy(real, synthetic, root="sqrtm")
+    return _distance(real, synthetic, frechet_trace.by_sqrtm)
 
 
 def main() -> int:

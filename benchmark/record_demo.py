@@ -34,6 +34,9 @@ def main() -> None:
         "cohort": Cohort(given.demo / KINDS[given.kind].cohort).counts(),
         "training": read_run(given.demo / "runs" / subject["generator"])["config"],
         "headline": subject["headline"],
+        "attacks": [
+            row for row in subject["scores"] if row["metric"] == "membership_auc" and row["label"] == "distance"
+        ],
         "utility_by_seed": subject["utility_by_seed"],
         "controls": content["controls"],
         **circumstances(),
