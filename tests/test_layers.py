@@ -41,9 +41,11 @@ ROWS = (
     ("sample",),
     ("evaluate",),
     ("report", "doctor"),
-    ("studies",),
+    ("execute",),
+    ("search",),
+    ("studies", "reader"),
     ("demo",),
-    ("_studies_cli", "_cohorts_cli"),
+    ("_studies_cli", "_cohorts_cli", "_reader_cli", "_search_cli"),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,205 @@
+"""A study on disk: what everybody may know, what is served, and the truth, which the server never opens.
+
+    study.json            the design
+    served/images.npy     (N, H, W, C) uint8 or uint16, little endian, in an order that says nothing
+    served/orders.json    what each reader sees, in order, under ids that say nothing
+    truth/truth.parquet   row of images.npy -> real or synthetic
+    invitations.csv       reader, code: for whoever runs the study to hand out; the server knows digests only
+
+Pixels leave as plain values without a header, so that every image has the same number of bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from ..errors import InputError, writing
+from ..runs import write_atomic
+
+SCHEMA = 1
+IMAGES, ORDERS, TRUTH = Path("served/images.npy"), Path("served/orders.json"), Path("truth/truth.parquet")
+INVITATIONS, DATABASE = Path("invitations.csv"), Path("answers.sqlite")
+LEVELS = 5
+"""Of confidence: 1 is a guess, 5 is certain."""
+
+Kind = Literal["real", "synthetic"]
+
+
+class NotAStudy(InputError):
+    """A folder is no reader study, or a damaged one."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What study.json says. No truth is in it.
+
+    Attributes:
+        name: Shown to readers.
+        shape: (C, H, W) of every image.
+        dtype: uint8 or uint16.
+        window: Lowest and highest value shown at first.
+        images: How many different images a reader sees.
+        synthetic: How many of them are synthetic. Readers are not told.
+        repeats: How many of them are shown once more, to see whether a reader agrees with themself.
+        training: Images with their answer shown before the study; 0 for none.
+        blocks: Parts with a pause between them.
+        findings: That a reader may tick for each image; empty for none.
+        marks: Whether a reader may mark artefacts on the image.
+        time_limit_s: For each image; None for none.
+        go_back: Whether an answer may be changed.
+        margin: Of the equivalence test: accuracy within 0.5 +- margin counts as not telling apart.
+        alpha: Level of the equivalence test.
+        seed: Of every draw.
+        cohorts: "real" and "synthetic" -> identity of the cohort.
+        readers: Names such as "reader-01".
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    dtype: str
+    window: tuple[float, float]
+    images: int
+    synthetic: int
+    repeats: int
+    training: int
+    blocks: int
+    findings: tuple[str, ...]
+    marks: bool
+    time_limit_s: float | None
+    go_back: bool
+    margin: float
+    alpha: float
+    seed: int
+    cohorts: Mapping[str, str]
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """One image before one reader.
+
+    Attributes:
+        id: Unguessable, this reader's own.
+        image: Row of images.npy.
+        block: From 0; -1 for training.
+        answer: In training, the truth to show after the answer; None otherwise.
+    """
+
+    id: str
+    image: int
+    block: int
+    answer: Kind | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one reader sees.
+
+    Attributes:
+        reader: Name.
+        code_sha256: Hexadecimal digest of the invitation code.
+        presentations: In order.
+    """
+
+    reader: str
+    code_sha256: str
+    presentations: tuple[Presentation, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader said of one presentation; with several of one presentation, the last counts.
+
+    Attributes:
+        reader: Name.
+        presentation: Id.
+        choice: What the reader takes the image for.
+        confidence: 1 (a guess) to 5 (certain).
+        seconds: From the image's being shown to the answer, pauses not counted.
+        timed_out: Whether the time limit ran out; the choice is then the reader's, made after the image was hidden.
+        findings: Ticked.
+        marks: Artefacts, as (x, y) shares of width and height.
+        answered_at: UTC, ISO 8601.
+    """
+
+    reader: str
+    presentation: str
+    choice: Kind
+    confidence: int
+    seconds: float
+    timed_out: bool
+    findings: tuple[str, ...]
+    marks: tuple[tuple[float, float], ...]
+    answered_at: str
+
+
+def write_study(folder: Path, design: Design, orders: tuple[Order, ...]) -> None:
+    """Write study.json and the orders; images, truth and invitations are the designer's."""
+    with writing(folder):
+        (folder / ORDERS).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / ORDERS, json.dumps([asdict(order) for order in orders]) + "\n")
+        write_atomic(folder / "study.json", json.dumps({"schema": SCHEMA, **asdict(design)}, indent=2) + "\n")
+
+
+def read_design(folder: Path) -> Design:
+    """Return the design of the study in `folder`.
+
+    Raises:
+        NotAStudy: There is none, or it is damaged.
+    """
+    content = _read_json(folder, Path("study.json"))
+    if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
+        raise _damaged(folder, "study.json")
+    try:
+        pairs = {"shape": tuple(content["shape"]), "window": tuple(content["window"])}
+        lists = {"findings": tuple(content["findings"]), "readers": tuple(content["readers"])}
+        return Design(**{**content, **pairs, **lists})
+    except (KeyError, TypeError) as error:
+        raise _damaged(folder, "study.json") from error
+
+
+def read_orders(folder: Path) -> tuple[Order, ...]:
+    """Return what each reader sees.
+
+    Raises:
+        NotAStudy: The file is absent or damaged.
+    """
+    try:
+        return tuple(
+            Order(one["reader"], one["code_sha256"], tuple(Presentation(**shown) for shown in one["presentations"]))
+            for one in _read_json(folder, ORDERS)
+        )
+    except (KeyError, TypeError) as error:
+        raise _damaged(folder, str(ORDERS)) from error
+
+
+def read_truth(folder: Path) -> pd.DataFrame:
+    """Return one row an image, in the order of images.npy: kind, and one column label.<name> each.
+
+    Only the design and the analysis call this; the server must not.
+
+    Raises:
+        NotAStudy: The file is absent or damaged.
+    """
+    try:
+        return pd.read_parquet(folder / TRUTH)
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, str(TRUTH)) from error
+
+
+def _read_json(folder: Path, name: Path) -> Any:
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(folder, str(name)) from error
+
+
+def _damaged(folder: Path, name: str) -> NotAStudy:
+    rule = f"A reader study is a folder with a readable {name}"
+    return NotAStudy(rule, str(folder), "Make it with `synthcohort reader design`")
