@@ -15,7 +15,8 @@ import torch
 from synthcohort.cohort import Cohort, Facts, writing_cohort
 from synthcohort.errors import BadOption, BadOutput, InputError, Mismatch, UnknownName
 from synthcohort.evaluate import _dice, _folder, _sets, evaluate
-from synthcohort.evaluate._work import Evaluation, Plan
+from synthcohort.evaluate._setting import Plan
+from synthcohort.evaluate._work import Evaluation
 from synthcohort.tasks import segmentation
 from synthcohort.types import Array, Score
 
@@ -165,10 +166,10 @@ def test_what_a_space_was_fitted_to_is_no_ceiling_in_it(
     work = Evaluation(tmp_path / "eval", cohorts, plan, tmp_path, tmp_path)
     compared = work._compared_in(space)
     assert [len(images) for _, images in compared.items()] == [count] * 3
-    ceiling, fitted = set(compared.ceiling.patients.tolist()), set(work.real.train.patients.tolist())
-    assert ceiling <= (fitted if space == "squeezenet" else set(work.real.unfitted.patients.tolist()))
-    assert not ceiling & set(work.real.held_out.patients.tolist())
-    assert not set(work.real.unfitted.patients.tolist()) & fitted
+    ceiling, fitted = set(compared.ceiling.patients.tolist()), set(work.setting.real.train.patients.tolist())
+    assert ceiling <= (fitted if space == "squeezenet" else set(work.setting.real.unfitted.patients.tolist()))
+    assert not ceiling & set(work.setting.real.held_out.patients.tolist())
+    assert not set(work.setting.real.unfitted.patients.tolist()) & fitted
 
 
 def test_ratio_and_gap_follow_from_the_dice_of_the_arms(finished: Path) -> None:

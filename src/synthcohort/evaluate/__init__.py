@@ -23,7 +23,8 @@ from ..progress import say
 from ..types import Score
 from . import _folder, _released, _rows, _sets, _spaces
 from ._depth import Depth, not_measured
-from ._work import Evaluation, Plan
+from ._setting import Plan
+from ._work import Evaluation
 
 REVISION = 9
 _NOT_MEASURED = (
