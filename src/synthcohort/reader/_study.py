@@ -5,6 +5,8 @@
     served/orders.json    what each reader sees, in order, under ids that say nothing
     truth/truth.parquet   row of images.npy -> real or synthetic
     invitations.csv       reader, code: for whoever runs the study to hand out; the server knows digests only
+    proof.json            that the files say nothing of the truth, measured before the study
+    preregistration.md    what is asked and how it will be answered, fixed before the first reader
 
 Pixels leave as plain values without a header, so that every image has the same number of bytes.
 """
@@ -20,11 +22,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from ..errors import InputError, writing
-from ..runs import write_atomic
+from ..runs import sha256, write_atomic
 
 SCHEMA = 1
 IMAGES, ORDERS, TRUTH = Path("served/images.npy"), Path("served/orders.json"), Path("truth/truth.parquet")
 INVITATIONS, DATABASE = Path("invitations.csv"), Path("answers.sqlite")
+PROOF, PREREGISTRATION = Path("proof.json"), Path("preregistration.md")
 LEVELS = 5
 """Of confidence: 1 is a guess, 5 is certain."""
 
@@ -58,6 +61,7 @@ class Design:
         seed: Of every draw.
         cohorts: "real" and "synthetic" -> identity of the cohort.
         readers: Names such as "reader-01".
+        subject: What the images called synthetic are: "synthetic"; "control" or "real" in a study of the study itself.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Design:
     seed: int
     cohorts: Mapping[str, str]
     readers: tuple[str, ...]
+    subject: str = "synthetic"
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,11 @@ class Answer:
     findings: tuple[str, ...]
     marks: tuple[tuple[float, float], ...]
     answered_at: str
+
+
+def code_digest(code: str) -> str:
+    """Return the SHA-256 of an invitation code as it may be typed: case, spaces and hyphens do not count."""
+    return sha256("".join(character for character in code.upper() if character.isalnum()))
 
 
 def write_study(folder: Path, design: Design, orders: tuple[Order, ...]) -> None:
