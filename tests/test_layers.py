@@ -30,6 +30,7 @@ ROWS = (
         "statistics",
         "significance",
         "pictures",
+        "figures",
         "_checks",
         "_files",
     ),

@@ -16,11 +16,6 @@ from ._read import Evaluation
 MAX_EXAMPLES, MAX_PAIRS = 32, 12
 
 
-def svg_source(svg: str) -> str:
-    """Return an SVG figure as an image source."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-
-
 def _png_source(images: Array, masks: Array | None) -> str:
     sheet = contact_sheet(images, masks, columns=len(images))
     return f"data:image/png;base64,{base64.b64encode(png_bytes(sheet)).decode()}"

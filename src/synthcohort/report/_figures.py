@@ -1,17 +1,13 @@
-"""The figures, as SVG text that is the same byte for byte on every machine.
-
-Matplotlib measures text in its own DejaVu Sans; the page then shows it in the reader's system font, which is narrower.
-"""
+"""The figures of a report, as SVG text."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..figures import FAINT, INK, LINES, blank, styled, svg_text
 from ..types import Array, Role, Score
 from ._compare import Comparison, bounds, usable
 from ._glossary import term
@@ -19,52 +15,10 @@ from ._numbers import MINUS, space
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Okabe and Ito's blue and vermilion, and grey; each role also has a shape of its own, for print without colour.
+# Each role also has a shape of its own, for print without colour.
 COLOURS = {"subject": "#0b5ea8", "ceiling": "#5a5f66", "bad": "#c4520e"}
 MARKERS = {"subject": "o", "ceiling": "D", "bad": "s"}
-LINES = ("#0b5ea8", "#c4520e", "#2a7d5f", "#8a4b9c", "#8c6d1f", "#5a5f66")
-INK, FAINT = "#1c232b", "#d9dde2"
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "synthcohort",
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#8b929a",
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.formatter.use_mathtext": False,
-}
-_FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-_NAMELESS = {"Date": None, "Creator": None, "Format": None, "Type": None}
-_INCHES = 5.8  # narrow, so that the lettering can still be read on a phone
-
-
-def _figure(height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_INCHES, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NAMELESS, transparent=True)
-    text = re.sub(r"<\?xml.*?<svg", "<svg", buffer.getvalue(), count=1, flags=re.DOTALL)
-    return text.replace("'DejaVu Sans'", _FONTS)
-
-
-def _styled() -> Any:
-    import matplotlib as mpl
-
-    return mpl.rc_context(_STYLE)
 
 
 def _point(axes: Axes, y: float, score: Score, role: str, shift: float = 0.0) -> None:
@@ -113,8 +67,9 @@ def forest(
         row: Height of a row in inches.
         mark: Where a dashed line is drawn, e.g. at chance.
     """
-    with _styled():
-        figure, axes = _figure(0.95 + row * len(comparisons))
+    with styled():
+        figure = blank(0.95 + row * len(comparisons))
+        axes = figure.add_subplot()
         if mark is not None:
             axes.axvline(mark, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         for y, found in enumerate(comparisons):
@@ -127,7 +82,7 @@ def forest(
         if comparisons and comparisons[0].subject.unit == "share":
             axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %".replace("-", MINUS))
         _legend(axes, roles)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def fidelity(comparisons: Sequence[Comparison], *, roles: Mapping[Role, str]) -> str:
@@ -140,15 +95,16 @@ def fidelity(comparisons: Sequence[Comparison], *, roles: Mapping[Role, str]) ->
         roles: Role -> what it stands for here.
     """
     shown = [c for c in comparisons if _scalable(c)]
-    with _styled():
-        figure, axes = _figure(0.95 + 0.46 * max(1, len(shown)))
+    with styled():
+        figure = blank(0.95 + 0.46 * max(1, len(shown)))
+        axes = figure.add_subplot()
         for y, found in enumerate(shown):
             _scaled_row(axes, y, found)
         _rows(axes, [f"{term(c.subject.metric).title}, {space(c.subject.extractor)}" for c in shown])
         axes.set_xlim(-0.3, 1.3)
         axes.set_xticks([0, 0.5, 1], ["ceiling: unseen\nreal images", "half-way", "bad case"])
         _legend(axes, roles)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _scalable(found: Comparison) -> bool:
@@ -180,8 +136,9 @@ def similarities(values: Mapping[str, Array], thresholds: Mapping[str, float]) -
         values: Space -> (n,) similarities.
         thresholds: Space -> similarity above which an image counts as a copy, where recorded.
     """
-    with _styled():
-        figure, axes = _figure(2.6)
+    with styled():
+        figure = blank(2.6)
+        axes = figure.add_subplot()
         for (name, found), colour in zip(values.items(), LINES, strict=False):
             ordered = np.sort(np.asarray(found, dtype=np.float64))
             axes.step(ordered, 1 - np.arange(len(ordered)) / len(ordered), color=colour, linewidth=1.8, label=name)
@@ -193,7 +150,7 @@ def similarities(values: Mapping[str, Array], thresholds: Mapping[str, float]) -
         axes.set_xlabel("similarity to the nearest training image")
         axes.grid(color=FAINT, linewidth=0.7)
         figure.legend(loc="outside upper left", ncols=len(values), frameon=False)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def curves(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], *, axis: str) -> str:
@@ -204,8 +161,9 @@ def curves(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], *, ax
         axis: What the vertical axis shows.
     """
     names = list(dict.fromkeys(name for name, _, _ in series))
-    with _styled():
-        figure, axes = _figure(2.7)
+    with styled():
+        figure = blank(2.7)
+        axes = figure.add_subplot()
         drawn = set[str]()
         for name, seen, losses in series:
             index = names.index(name)
@@ -218,4 +176,4 @@ def curves(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], *, ax
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
         axes.grid(color=FAINT, linewidth=0.7)
         figure.legend(loc="outside upper left", ncols=3, frameon=False)
-        return _svg(figure)
+        return svg_text(figure)

@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..figures import svg_source
 from . import _label_text, _sentences, _text
 from ._answers import answers
 from ._card_page import card_section
 from ._compare import usable
 from ._controls import Control
 from ._counts import openly, split_rows
-from ._embed import examples, legend, pairs, svg_source
+from ._embed import examples, legend, pairs
 from ._finding_table import finding_section
 from ._findings import few_held_out
 from ._glossary import Term, term
