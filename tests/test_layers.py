@@ -34,7 +34,7 @@ ROWS = (
         "_checks",
         "_files",
     ),
-    ("_listing", "gates"),
+    ("_listing", "gates", "claims"),
     ("cohort", "weights"),
     ("nets", "source", "dicom", "format"),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),

@@ -131,8 +131,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Raises:
         BadOutput: The disk is full or not writable; the old content stays.
     """
-    # The process's own name: evaluations may share a folder of jobs.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # A name of its own: evaluations may share a folder of jobs, and containers have the same process numbers.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     with writing(path):
         try:
             with temporary.open("wb") as file:
@@ -164,7 +164,7 @@ def publishing(out: Path, print_: str, *, resume: Collection[str] = ()) -> Itera
         try:
             _clear(partial, resume)
             yield partial
-            _sync_folder(partial)
+            sync_folder(partial)
             partial.rename(out)
         except BaseException as error:
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -230,7 +230,7 @@ def _clear(folder: Path, kept: Collection[str]) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the disk hold a folder; several files at once, since each wait is for the disk."""
     paths = list(folder.rglob("*"))
     with ThreadPoolExecutor(_SYNC_THREADS) as pool:
