@@ -21,7 +21,7 @@ def note(place: Place, *, text: str) -> None:
     (place.folder / "note").write_text("".join([*before, text]))
 
 
-def count(place: Place, *, to: int, seconds: float = 0.05) -> None:
+def count(place: Place, *, to: int, seconds: float = 0.02) -> None:
     """Count slowly, taking up what an interrupted attempt left; write down every number that was counted."""
     state = place.folder / "state"
     done = int(state.read_text()) if state.exists() else 0

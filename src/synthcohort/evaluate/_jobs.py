@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from .. import runs
+from ..claims import Claims
 from ..cohort import Facts
 from ..devices import choose_device
-from ..errors import writing
 from ._sets import ImageSet
 
 
@@ -85,10 +85,18 @@ class Jobs:
         print_ = runs.fingerprint(config)
         path = self._folder / f"{self._name}-{print_[:32]}.safetensors"
         if path.exists():
-            task = self._new(None)
-            tensors, _, facts = runs.load_tensors(path)
-            task.load_state_dict(tensors)
-            return Fitted(task.eval(), print_, facts["log"], facts["seconds"])
+            return self._stored(path, print_)
+        # Evaluations that share a folder share each fit: one makes it, the others wait.
+        with Claims(self._folder / "claims").waiting(path.stem):
+            return self._stored(path, print_) if path.exists() else self._made(path, config, train, val, seed)
+
+    def _stored(self, path: Path, print_: str) -> Fitted:
+        task = self._new(None)
+        tensors, _, facts = runs.load_tensors(path)
+        task.load_state_dict(tensors)
+        return Fitted(task.eval(), print_, facts["log"], facts["seconds"])
+
+    def _made(self, path: Path, config: Mapping[str, Any], train: ImageSet, val: ImageSet, seed: int) -> Fitted:
         start, task, needs = time.perf_counter(), self._new(self._weights), self._plugin.NEEDS
         log = task.fit(
             train.images,
@@ -99,10 +107,8 @@ class Jobs:
             seed=seed,
         )
         seconds = time.perf_counter() - start
-        with writing(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
         runs.save_tensors(path, task.state_dict(), config, log=log, seconds=seconds)
-        return Fitted(task.eval(), print_, log, seconds)
+        return Fitted(task.eval(), runs.fingerprint(config), log, seconds)
 
     def _new(self, weights: Path | None) -> Any:
         facts, further = self._facts, {} if weights is None else {"weights": weights}

@@ -127,7 +127,7 @@ def _connected(address: str) -> Any:
                 configure_logging=False,
                 include_dashboard=False if address == "local" else None,
             )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+    except Exception as error:  # Ray raises bare ones, too
         raise _no_answer(address) from error
     return ray
 
@@ -151,5 +151,6 @@ def _check_answers(address: str) -> None:
 
 
 def _no_answer(address: str) -> BadOption:
-    step = "Start it with `ray start --head`" if address == "auto" else "Start the cluster, or correct the address"
+    steps = {"auto": "Start it with `ray start --head`", "local": "See Ray's logs, or leave --address out"}
+    step = steps.get(address, "Start the cluster, or correct the address")
     return BadOption("--address names a Ray cluster that answers", f"'{address}' does not", step)
