@@ -13,7 +13,8 @@ and the degrees of freedom are (MS + R Cov2)^2 / (MS^2 / (R - 1)).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ class Estimate:
         case_part: Cov2, the part that only more images make smaller; never negative.
         freedom: Degrees of freedom of the t distribution; infinite where readers do not differ.
         images: How many.
+        ends: The lowest and highest value that the figure can take.
     """
 
     value: float
@@ -47,6 +49,7 @@ class Estimate:
     case_part: float
     freedom: float
     images: int
+    ends: tuple[float, float] = (0.0, 1.0)
 
     @property
     def variance(self) -> float:
@@ -54,15 +57,15 @@ class Estimate:
         return self.reader_part + self.case_part
 
     def interval(self, level: float) -> Interval:
-        """Return the two-sided interval, cut to 0 to 1.
+        """Return the two-sided interval, cut to what the figure can be.
 
-        Where nothing varies (all readers perfect, or all giving one answer to everything) no spread can be seen;
-        the interval is then the exact binomial one of a single reader on these images.
+        Where nothing varies (all readers perfect, or all giving one answer to everything) no spread can be seen; the
+        interval of a share is then the exact binomial one of a single reader on these images.
         """
-        if self.variance == 0:
+        if self.variance == 0 and self.ends == (0.0, 1.0):
             return clopper_pearson(round(self.value * self.images), self.images, level=level)
         reach = float(stats.t.ppf((1 + level) / 2, self.freedom)) * self.variance**0.5
-        return Interval(self.value - reach, self.value + reach).clipped(0.0, 1.0)
+        return Interval(self.value - reach, self.value + reach).clipped(*self.ends)
 
     def above(self, at: float) -> float:
         """Return the one-sided p value against "the figure is at most `at`"; 0 < at < 1."""
@@ -74,7 +77,7 @@ class Estimate:
 
     def _tail(self, at: float, side: int) -> float:
         if self.variance == 0:
-            way = "greater" if side > 0 else "less"
+            way: Literal["greater", "less"] = "greater" if side > 0 else "less"
             return float(stats.binomtest(round(self.value * self.images), self.images, at, alternative=way).pvalue)
         return float(stats.t.sf(side * (self.value - at) / self.variance**0.5, self.freedom))
 
@@ -109,6 +112,32 @@ def share(answers: Array) -> Estimate | None:
     return _estimate(values.mean(axis=1), _mean_covariance(values) / values.shape[1], values.shape[1])
 
 
+def detection(said_synthetic: Array, synthetic: Array) -> tuple[Estimate, Estimate] | None:
+    """Return d' and the criterion c of signal detection, or None with too few readers or images of a kind.
+
+    d' = z(H) - z(F) and c = -(z(H) + z(F)) / 2, where H is the share of synthetic images called synthetic and F that of
+    real ones, both log-linear corrected: (count + 0.5) / (images + 1) (Hautus 1995, doi:10.3758/BF03203619). c above 0
+    is a leaning to "real". The variance is that of the first-order expansion in H and F.
+
+    Args:
+        said_synthetic: (R, N) bool.
+        synthetic: (N,) bool.
+    """
+    said, kinds = np.asarray(said_synthetic, np.float64), np.asarray(synthetic, bool)
+    if not _enough(said, kinds):
+        return None
+    scores, parts = {}, []
+    for kind in (True, False):
+        part = said[:, kinds == kind]
+        scores[kind] = stats.norm.ppf((part.sum(axis=1) + 0.5) / (part.shape[1] + 1))
+        slopes = 1 / stats.norm.pdf(scores[kind])
+        parts.append(_mean_covariance(part * slopes[:, None]) / part.shape[1])
+    sensitivity = _estimate(scores[True] - scores[False], sum(parts), len(kinds))
+    criterion = _estimate(-(scores[True] + scores[False]) / 2, sum(parts) / 4, len(kinds))
+    everywhere = (-np.inf, np.inf)
+    return replace(sensitivity, ends=everywhere), replace(criterion, ends=everywhere)
+
+
 def _mean_covariance(values: Floats) -> float:
     """Return the unbiased covariance over images of two readers, meaned over all pairs of readers."""
     readers, images = values.shape
@@ -139,7 +168,7 @@ class _Levels:
     """How often each reader, and each pair of readers, gave which ratings to images of one kind."""
 
     def __init__(self, scores: Floats, rows: Flags) -> None:
-        found = [np.unique(one, return_inverse=True) for one in scores]
+        found: list[tuple[Floats, npt.NDArray[Any]]] = [np.unique(one, return_inverse=True) for one in scores]
         self.values = np.full((len(scores), max(len(values) for values, _ in found)), np.nan)
         hot = np.zeros((int(rows.sum()), *self.values.shape))
         for reader, (values, level) in enumerate(found):
@@ -154,7 +183,7 @@ class _Levels:
 def _kernel(values: Floats) -> Floats:
     """Return (R, L, L): 1 where the second level is higher than the first, 0.5 where equal."""
     first, second = values[:, :, None], values[:, None, :]
-    return (second > first) + 0.5 * (second == first)
+    return np.where(second > first, 1.0, np.where(second == first, 0.5, 0.0))
 
 
 def _products(figures: Floats) -> float:
@@ -193,4 +222,4 @@ def _estimate(figures: Floats, case_part: float, images: int) -> Estimate:
 
 
 def _enough(answers: Array, kinds: Flags) -> bool:
-    return answers.shape[0] >= MINIMUM_READERS and min(kinds.sum(), (~kinds).sum()) >= MINIMUM_IMAGES
+    return len(answers) >= MINIMUM_READERS and min(int(kinds.sum()), int((~kinds).sum())) >= MINIMUM_IMAGES

@@ -25,6 +25,7 @@ from ._subject import Subject, subjects
 
 SCHEMA = 2
 SCHEMA_FILE = Path(__file__).parent / "schema" / "report.schema.json"
+STYLE_FILE = Path(__file__).parent / "style.css"
 
 
 def report(evals: Sequence[Path | str] | Path | str, *, out: Path | str, show_real: bool = False) -> Path:
