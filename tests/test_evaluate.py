@@ -186,6 +186,9 @@ def test_ratio_and_gap_follow_from_the_dice_of_the_arms(finished: Path) -> None:
 
 def test_the_folder_holds_what_the_report_reads(finished: Path, synthetic: Path) -> None:
     content = json.loads((finished / "eval.json").read_text())
+    stages = content["stages"]
+    assert set(stages) == {"utility", "features", "distances", "rules", "copies", "attacks"}
+    assert 0 < sum(each["seconds"] for each in stages.values()) <= content["seconds"]
     assert content["real"]["counts"]["train"] == {"images": 32, "patients": 8}
     assert content["synthetic"]["generator"] == {"generator": "handmade"}
     assert content["mask_classes"] == list(CLASSES)

@@ -280,3 +280,14 @@ def test_the_card_comes_first_and_never_gives_a_verdict(tmp_path: Path) -> None:
     documents = " ".join(path.read_text() for path in (tmp_path / "cards").glob("*.md"))
     for text in (words, documents, out.with_suffix(".json").read_text()):
         assert not any(word in text.lower() for word in FORBIDDEN)
+
+
+def test_the_cost_names_the_stages_that_took_longest_first(tmp_path: Path) -> None:
+    folder = eval_folder(tmp_path / "eval", good_scores())
+    facts = json.loads((folder / "eval.json").read_text())
+    spent = {"utility": 1500.0, "rules": 0.4, "copies": 90.0}
+    facts["stages"] = {name: {"seconds": seconds, "cpu_seconds": seconds} for name, seconds in spent.items()}
+    (folder / "eval.json").write_text(json.dumps(facts))
+    evaluation = read_evaluation(folder)
+    cost = next(line for line in card(evaluation, compare(evaluation.scores), [evaluation]).lines if line.number == 16)
+    assert "(utility 25\N{NARROW NO-BREAK SPACE}min, copies 90\N{NARROW NO-BREAK SPACE}s)." in cost.parts[0].said

@@ -294,6 +294,7 @@ _SIDE = {"name": "x", "counts": {"train": {"images": 20, "patients": 20}}}
         {"synthetic": {**_SIDE, "counts": {"train": 5}}},
         {"real": "name"},
         {"seconds": float("nan")},
+        {"stages": {"copies": 5}},
     ],
 )
 def test_facts_of_another_type_make_no_evaluation(tmp_path: Path, change: dict[str, Any]) -> None:

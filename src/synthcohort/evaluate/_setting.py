@@ -12,6 +12,7 @@ from ..cohort import Cohort
 from ..gates import CardFile
 from ..progress import say
 from . import _depth, _notes, _rows, _sets, _spaces
+from ._clock import Clock
 from ._jobs import Jobs
 
 
@@ -65,7 +66,8 @@ class Setting:
     def __init__(self, cohorts: tuple[Cohort, Cohort], plan: Plan, jobs: Path, features: Path) -> None:
         self.plan, self._jobs_folder = plan, jobs
         self.real_cohort, self.cohort = cohorts
-        self.cache = _spaces.FeatureCache(features / "features", self.real_cohort.facts.value_range)
+        self.clock = Clock()
+        self.cache = _spaces.FeatureCache(features / "features", self.real_cohort.facts.value_range, self.clock)
         self.real = _sets.real_sets(self.real_cohort, plan.findings)
         self.subject = _sets.whole(self.cohort, "synthetic", plan.findings)
         self.amounts = _sets.equal_amounts(self.real, self.cohort, self.subject, seed=plan.seed)

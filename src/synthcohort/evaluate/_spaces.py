@@ -14,10 +14,13 @@ from ..errors import BadOption, InputError, Mismatch, writing
 from ..extractors.pixels import SIZE, area_weights
 from ..runs import fingerprint, write_atomic
 from ..types import Array, Features
+from ._clock import Clock
 from ._jobs import Fitted
 from ._sets import ImageSet
 
 PIXELS, ALIGNED, TASK, MASKS = "pixels", "aligned", "task", "masks"
+FEATURES = "features"
+"""The stage in which images are put into a space."""
 
 
 DECIDING = (PIXELS, ALIGNED)
@@ -82,27 +85,32 @@ class FeatureCache:
     Args:
         folder: Where arrays are kept.
         value_range: Lowest and highest legal pixel.
+        clock: Counts what extraction takes.
     """
 
-    def __init__(self, folder: Path, value_range: tuple[float, float]) -> None:
-        self._folder, self._value_range = folder, value_range
+    def __init__(self, folder: Path, value_range: tuple[float, float], clock: Clock | None = None) -> None:
+        self._folder, self._value_range, self._clock = folder, value_range, clock or Clock()
 
     def features(self, images: ImageSet, extractor: Any) -> Features:
         """Return a set in a feature space."""
+        with self._clock.stage(FEATURES):
+            return Features(self._values(images, extractor), images.patients, extractor.name)
+
+    def _values(self, images: ImageSet, extractor: Any) -> Array:
         if extractor.name in (PIXELS, ALIGNED):  # small images: real ones are kept in no other folder than pairs/
-            return Features(extractor.extract(images.images, self._value_range), images.patients, extractor.name)
+            small: Array = extractor.extract(images.images, self._value_range)
+            return small
         key = fingerprint({"images": images.key, "extractor": extractor.manifest()})
         path = self._folder / f"{key[:32]}.npy"
         if path.exists():
-            values = _load(path)
-        else:
-            values = extractor.extract(images.images, self._value_range)
-            buffer = io.BytesIO()
-            np.save(buffer, values, allow_pickle=False)
-            with writing(self._folder):
-                self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, buffer.getvalue())
-        return Features(values, images.patients, extractor.name)
+            return _load(path)
+        values: Array = extractor.extract(images.images, self._value_range)
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, buffer.getvalue())
+        return values
 
 
 def mask_features(images: ImageSet, classes: int) -> Features:

@@ -41,12 +41,18 @@ class Evaluation:
 
     def run(self, start: float) -> list[Score]:
         """Measure everything, write the folder and return the scores."""
-        self.use.measure()
-        spaces = self.use.open_spaces()
-        self._distances(spaces)
-        self._stored()
-        verdicts = self._copies(spaces)
-        self._audit(spaces)
+        stage = self.setting.clock.stage
+        with stage("utility"):
+            self.use.measure()
+            spaces = self.use.open_spaces()
+        with stage("distances"):
+            self._distances(spaces)
+        with stage("rules"):
+            self._stored()
+        with stage("copies"):
+            verdicts = self._copies(spaces)
+        with stage("attacks"):
+            self._audit(spaces)
         self._write(verdicts, time.perf_counter() - start)
         return self.setting.rows.scores
 
@@ -190,6 +196,7 @@ class Evaluation:
             copy_thresholds={space: float(found.threshold) for space, found in verdicts.items()},
             copy_calibration=self.audited.facts(),
             seconds=round(seconds, 3),
+            stages=given.clock.to_json(),
             **({"card": given.plan.card.to_json()} if given.plan.card else {}),
         )
 

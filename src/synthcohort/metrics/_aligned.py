@@ -36,7 +36,7 @@ FLOOR, COARSE_FLOOR, LARGEST = 10.0, 0.05, 2.0
 """What is added to every variance when whitening, in mean variances: noise hides what varies less. Largest feature."""
 TWO, LEFT = 1.07, 0.02
 """What the fit by two images is worth less than that by one, as a factor of what is left, and e above."""
-_SIDE, _BLOCK, _AT_ONCE, _LOOKED_AT = 16, 1024, 48, 96
+_SIDE, _BLOCK, _TILE, _AT_ONCE, _LOOKED_AT = 16, 2048, (256, 512), 48, 96
 _ALIKE = 0.05  # two candidates that share all but this of their squares are one
 _SAME = 1 - 1e-6
 
@@ -98,16 +98,14 @@ class AlignedGallery:
     def _coarsely(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best similarity (q, n) over all ways of laying an image over another, and which way it was."""
         score = torch.full((len(queries), len(self._images)), -2.0)
-        way = torch.zeros(score.shape, dtype=torch.int16)
+        way = torch.zeros(score.shape, dtype=torch.uint8)
         known: dict[bytes, Tensor] = {}
         for number, (mirror, placement) in enumerate(_ways()):
             seen, inside = laid_back(queries.flip(-1) if mirror else queries, placement, self._factor)
             key = inside.numpy().tobytes()
             if key not in known:
                 known = {key: self._coarse.features(self._coarse.images, inside)}
-            found = self._coarse.features(seen, inside) @ known[key].T * inside.mean().sqrt()
-            better = found > score
-            score, way = torch.where(better, found, score), way.masked_fill(better, number)
+            _keep_best(score, way, number, self._coarse.features(seen, inside) * inside.mean().sqrt(), known[key])
         return score, way
 
     def _finely(self, queries: Tensor, chosen: Tensor, ways: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,6 +130,20 @@ class AlignedGallery:
         similarity = torch.maximum(one, 1 - (1 - two) * TWO)
         similarity[~allowed.any(1)] = -math.inf
         return chosen.gather(1, cosines.argmax(1)[:, None])[:, 0], similarity
+
+
+def _keep_best(score: Tensor, way: Tensor, number: int, seen: Tensor, known: Tensor) -> None:
+    """Put the products of seen (q, d) and known (n, d) into score (q, n) where they are larger, and number into way.
+
+    Tiles stay in the processor's cache, where comparing costs little beside the product.
+    """
+    for top in range(0, len(seen), _TILE[0]):
+        for left in range(0, len(known), _TILE[1]):
+            tile = slice(top, top + _TILE[0]), slice(left, left + _TILE[1])
+            found = seen[tile[0]] @ known[tile[1]].T
+            better = found > score[tile]
+            torch.maximum(score[tile], found, out=score[tile])
+            way[tile].masked_fill_(better, number)
 
 
 class _Whitened:
@@ -207,7 +219,7 @@ def _grey(values: Array) -> Tensor:
 
 def _ways() -> list[tuple[bool, Tensor]]:
     """Return every (mirrored or not, placement (4,)): where the pixels of an image lie in a training image."""
-    return [(mirror, _placement(*way)) for mirror in (False, True) for way in product(TURNS, SCALES, SHIFTS, SHIFTS)]
+    return [(mirror, _placement(*way)) for way in product(TURNS, SCALES, SHIFTS, SHIFTS) for mirror in (False, True)]
 
 
 def _placement(turn: float, scale: float, down: float, right: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -95,12 +95,20 @@ def _cost(evaluation: Evaluation) -> str:
     seconds, machine = evaluation.facts.get("seconds"), evaluation.facts.get("machine") or {}
     where = f" on {machine['cpu_cores']} CPU cores" if "cpu_cores" in machine else ", device not recorded"
     where += f" and {machine['device']}" if machine.get("device", "cpu") != "cpu" else ""
-    said = [f"The evaluation took {minutes(seconds)}{where}."] if isinstance(seconds, int | float) else []
+    said = []
+    if isinstance(seconds, int | float):
+        said.append(f"The evaluation took {minutes(seconds)}{where}{_stages(evaluation.facts.get('stages') or {})}.")
     made_by = evaluation.synthetic.get("generator")
     seen = made_by.get("images_seen") if isinstance(made_by, dict) else None
     if isinstance(seen, int):
         said.append(f"Training saw {number(float(seen))} images; its time and energy were not recorded.")
     return " ".join(said) or "Not recorded."
+
+
+def _stages(stages: Mapping[str, Mapping[str, float]]) -> str:
+    """Return what the stages took, the longest first; those of under a second are left out."""
+    took = sorted(((each["seconds"], name) for name, each in stages.items() if each["seconds"] >= 1), reverse=True)
+    return f" ({', '.join(f'{name} {minutes(seconds)}' for seconds, name in took)})" if took else ""
 
 
 def minutes(seconds: float) -> str:

@@ -168,7 +168,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
                 raise TypeError
         if not _is_label_counts(facts.get("label_counts") or {}):
             raise TypeError
-        if not isinstance(facts["synthetic"].get("history") or [], list):
+        if not isinstance(facts["synthetic"].get("history") or [], list) or not _is_stages(facts.get("stages") or {}):
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotAnEvaluation("An EVAL is a folder with an eval.json", str(folder), REMAKE) from error
@@ -188,6 +188,13 @@ def _is_counts(value: Any) -> bool:
     """Return whether a value is what `Cohort.counts` returns: split -> images and patients."""
     splits = value.values() if isinstance(value, dict) else [None]
     return all(isinstance(split, dict) and all(isinstance(n, int) for n in split.values()) for split in splits)
+
+
+def _is_stages(value: Any) -> bool:
+    """Return whether a value is what an evaluation's clock says: stage -> seconds."""
+    return isinstance(value, dict) and all(
+        isinstance(each, dict) and isinstance(each.get("seconds"), int | float) for each in value.values()
+    )
 
 
 def _is_label_counts(value: Any) -> bool:
