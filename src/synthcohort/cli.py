@@ -152,6 +152,7 @@ def evaluate(
     jobs: Annotated[Path | None, typer.Option("--jobs", help="Share fits between evaluations in this folder.")] = None,
     seed: Seed = 0,
     card: Annotated[Path | None, typer.Option("--card", help="Card file; see `synthcohort card`.")] = None,
+    explain: Annotated[str, typer.Option(help="Figures to make too: nearest,occlusion,umap. No score changes.")] = "",
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -178,6 +179,7 @@ def evaluate(
         seed=seed,
         card=card,
         options=settings or (),
+        explain=names(explain) or (),
     )
     print_json([score.to_json() for score in scores]) if as_json else typer.echo(out)
 

@@ -21,7 +21,7 @@ from ..gates import read_card
 from ..nets.generator import RESERVED
 from ..progress import say
 from ..types import Score
-from . import _folder, _released, _rows, _sets, _spaces
+from . import _explained, _folder, _released, _rows, _sets, _spaces
 from ._depth import Depth, not_measured
 from ._setting import Plan
 from ._work import Evaluation
@@ -50,6 +50,7 @@ def evaluate(
     seed: int = 0,
     card: Path | str | None = None,
     options: Mapping[str, Any] | Iterable[str] = (),
+    explain: Sequence[str] = (),
 ) -> list[Score]:
     """Return the scores of a synthetic cohort; they and what they stand on are written to the folder `out`.
 
@@ -72,25 +73,33 @@ def evaluate(
         seed: Everything random derives from it.
         card: The card file: declarations and lines that the report judges by; see `gates`.
         options: Of the task.
+        explain: Figures to make as well, now or for a finished evaluation: "nearest", "occlusion", "umap". They change
+            no score. Those with real pixels lie in pairs/.
 
     Raises:
         NotACohort: One of the folders is none.
         Mismatch: The cohorts were prepared differently, or `out` belongs to another evaluation.
         UnknownName: There is no such metric, extractor or task.
         InputError: Something is missing that was asked for by name.
+        MissingDependency: The umap figure needs umap-learn.
     """
     start, out = time.perf_counter(), Path(out)
     cohorts = _opened(Path(real), Path(synthetic))
     released = Path(weights_released) if weights_released else None
     plan = _planned(cohorts, metrics, extractors, tasks, dict(weights or {}), released, seeds, seed, options)
     plan = _with_card(_deeper(plan, cohorts[0], utility, external), card)
+    figures = _explained.checked(explain, cohorts[0], plan)
     runs.open_run(out, plan.config)
-    if (out / _folder.FACTS).exists():
+    finished = (out / _folder.FACTS).exists()
+    wanted = _explained.missing(out, plan.config, figures)
+    if finished and not wanted:
         say(f"{out.name} is finished already")
         return _folder.read_scores(out)
     with runs.holding(out):
         work = Evaluation(out, cohorts, plan, Path(jobs) if jobs else out / "jobs", out if jobs is None else Path(jobs))
-        return work.run(start)
+        scores = _folder.read_scores(out) if finished else work.run(start)
+        _explained.explain(out, work.use, wanted)
+    return scores
 
 
 def _with_card(plan: Plan, path: Path | str | None) -> Plan:

@@ -103,7 +103,7 @@ def write_examples(out: Path, synthetic: Cohort, labels: Array, findings: Sequen
     chosen = np.sort(rng.choice(len(synthetic), count, replace=False))
     masks = {} if synthetic.masks is None else {"masks": synthetic.masks[chosen]}
     shown = {"labels": labels[chosen], "label_names": np.array(findings, dtype=str)} if findings else {}
-    _write_arrays(
+    write_arrays(
         out / EXAMPLES,
         images=synthetic.images[chosen],
         value_range=np.array(synthetic.facts.value_range),
@@ -122,7 +122,7 @@ def write_pairs(out: Path, synthetic: Cohort, train: ImageSet, verdicts: Any) ->
         masks = {"synthetic_masks": synthetic.masks[chosen], "nearest_masks": train.masks[nearest]}
     with writing(out):
         (out / PAIRS).parent.mkdir(exist_ok=True)
-    _write_arrays(
+    write_arrays(
         out / PAIRS,
         synthetic=synthetic.images[chosen],
         nearest=train.images[nearest],
@@ -133,7 +133,8 @@ def write_pairs(out: Path, synthetic: Cohort, train: ImageSet, verdicts: Any) ->
     )
 
 
-def _write_arrays(path: Path, **arrays: Any) -> None:
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Write named arrays, compressed."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomic(path, buffer.getvalue())

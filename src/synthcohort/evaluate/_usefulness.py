@@ -46,9 +46,24 @@ class Usefulness:
             road = ROADS[plugin.NEEDS]
             if road.METRIC not in wanted:
                 continue
-            if reason := self._unfit() or road.unfit(given.amounts, given.real.val):
-                self._not_estimable(name, road, reason)
+            fits = self.fits_of(name)
+            if isinstance(fits, str):
+                self._not_estimable(name, road, fits)
                 continue
+            self._score_task(name, road)
+        if given.plan.tasks:
+            return
+        if given.real_cohort.facts.labels and not given.plan.findings:
+            self._not_estimable("classification", _auc, "the scored cohort has none of the real cohort's findings")
+        else:
+            self._not_estimable("segmentation", _dice, "the cohorts have no masks, or no task was asked for")
+
+    def fits_of(self, name: str) -> _utility.Fits | str:
+        """Return the fits of a task, made or read from their files; or why it cannot be fitted."""
+        given, road = self.setting, ROADS[self.setting.plan.tasks[name][0].NEEDS]
+        if name not in self.fits:
+            if reason := self._unfit() or road.unfit(given.amounts, given.real.val):
+                return str(reason)
             amount = len(given.amounts.train) + len(given.amounts.val)
             gaussian = given.gaussian().take(np.arange(amount))
             self.fits[name] = _utility.fit_arms(
@@ -58,13 +73,7 @@ class Usefulness:
                 gaussian,
                 seeds=given.learner_seeds(),
             )
-            self._score_task(name, road)
-        if given.plan.tasks:
-            return
-        if given.real_cohort.facts.labels and not given.plan.findings:
-            self._not_estimable("classification", _auc, "the scored cohort has none of the real cohort's findings")
-        else:
-            self._not_estimable("segmentation", _dice, "the cohorts have no masks, or no task was asked for")
+        return self.fits[name]
 
     def _unfit(self) -> str:
         given = self.setting

@@ -18,6 +18,7 @@ from . import _text
 from ._card import verdict
 from ._counts import score_json, suppressed_counts
 from ._documents import data_card, model_card
+from ._explained import agreement_json
 from ._findings import few_held_out
 from ._page import MARKER, labelled, measured, notes, page, runs_of_each
 from ._read import read_evaluation
@@ -151,6 +152,7 @@ def _subject_json(subject: Subject) -> dict[str, Any]:
         "findings": [finding.to_json() for finding in subject.findings],
         "scores": [score_json(score, few) for score in evaluation.scores],
         "notes": notes(evaluation),
+        "importance": agreement_json(evaluation),
     }
 
 

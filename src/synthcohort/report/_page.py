@@ -14,6 +14,7 @@ from ._compare import usable
 from ._controls import Control
 from ._counts import openly, split_rows
 from ._embed import examples, legend, pairs
+from ._explained import agreement_rows, real_figures
 from ._finding_table import finding_section
 from ._findings import few_held_out
 from ._glossary import Term, term
@@ -108,6 +109,8 @@ def _section(subject: Subject, *, show_real: bool) -> dict[str, Any]:
         "examples_note": note,
         "legend": legend(evaluation.mask_classes),
         "pairs": pairs(evaluation) if show_real else [],
+        "explained": real_figures(evaluation) if show_real else [],
+        "agreement": agreement_rows(evaluation),
         "notes": notes(evaluation),
         "provenance": _provenance(evaluation),
         "commands": _commands(evaluation),

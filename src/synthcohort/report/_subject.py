@@ -14,6 +14,7 @@ from . import _figures, _label_text, _text
 from ._card import Card, card
 from ._compare import Comparison, compare, select, usable, whole_set
 from ._controls import Control, controls
+from ._explained import umap_figure
 from ._findings import CHANCE, Finding, findings, mean_of
 from ._headline import COPIES, DISTANCES, MASK_COPIES, UTILITY, Headline, headline
 from ._numbers import space
@@ -110,6 +111,8 @@ def _draw(evaluation: Evaluation, comparisons: Sequence[Comparison], of_each: Se
         figures["copies"] = _figures.forest(shares, spaces, axis=_text.AXES["copies"], roles=_text.COPIES_ROLES)
     if nearest := _similarities(evaluation):
         figures["similarity"] = _figures.similarities(nearest, evaluation.facts.get("copy_thresholds") or {})
+    if clouds := umap_figure(evaluation):
+        figures["umap"] = clouds
     if losses := _losses(evaluation.training):
         figures["training"] = _figures.curves(losses, axis=_text.AXES["training"])
     if fits := _fits(evaluation.task_curves):

@@ -25,10 +25,11 @@ from ..progress import say
 from ..runs import derive_seed, file_sha256
 from ..statistics import auc
 from ..types import Array, from_unit_range, to_unit_range
-from . import _densenet, _fitting, _study
+from . import _densenet, _fitting, _folded, _occlusion, _study
 
 _CHUNK, _LARGE_CHUNK = 256, 32  # images per forward pass outside training: small network, DenseNet-121
 _CHECKS = 24  # looks at the validation images during a whole fit
+_LARGE_SIDE = 128  # from which a tile of 2 px hides next to nothing
 _SMALLEST_SIDE = {"small": 16, "densenet121": 32}
 _TRAINING = ("images_seen", "batch", "learning_rate", "patience_images", "augment")
 
@@ -298,6 +299,34 @@ class Task(nn.Module):
         """
         found = [pooled.float().cpu() for pooled in self._chunks(images, value_range, self._pooled)]
         return torch.cat(found).numpy() if found else np.empty((0, 0), np.float32)
+
+    @property
+    def maps(self) -> tuple[int, _occlusion.Form]:
+        """Return the side of a tile of `importance`, and what its numbers are (see `_occlusion.attribution`).
+
+        "recommended": 2 px, from 128 px on 4, signed. "paper": 2 px at 224 px, normalised. "code": 4 px, floored.
+        """
+        if self.protocol == "recommended":
+            return (2 if min(self.shape[1:]) < _LARGE_SIDE else 4), "signed"
+        return (2, "normalised") if self.protocol == "paper" else (4, "floored")
+
+    def importance(self, image: Array, targets: Array, value_range: tuple[float, float]) -> npt.NDArray[np.float64]:
+        """Return by how much hiding each tile of an image raises the loss against its findings, (rows, columns).
+
+        A tile is hidden in what the network is given: there 0 is ImageNet's mean grey for DenseNet-121, middle grey for
+        the small network.
+
+        Args:
+            image: (C, H, W) as stored.
+            targets: (L,) 0 or 1, NaN where unknown; one at least is known.
+            value_range: Lowest and highest legal pixel.
+        """
+        with torch.inference_mode():
+            prepared = self._prepared(_fitting.pixels(self, image[None], value_range))[0]
+        known = torch.from_numpy(np.asarray(targets, np.float32)).to(prepared.device)
+        tile, form = self.maps
+        increases = _occlusion.loss_increases(_folded.Folded(self.network), prepared, known, tile=tile)
+        return _occlusion.attribution(increases, form)
 
     def _scores(self, images: Tensor) -> Tensor:
         scores: Tensor = self.network(self._prepared(images))
