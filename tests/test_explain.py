@@ -1,4 +1,4 @@
-"""The explanation figures: nearest images, agreement of maps, UMAP, and what `evaluate --explain` writes and refuses."""
+"""The explanation figures: nearest images, agreement of maps, UMAP, and what is written and refused."""
 
 from __future__ import annotations
 

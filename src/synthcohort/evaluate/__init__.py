@@ -89,6 +89,13 @@ def evaluate(
     plan = _planned(cohorts, metrics, extractors, tasks, dict(weights or {}), released, seeds, seed, options)
     plan = _with_card(_deeper(plan, cohorts[0], utility, external), card)
     figures = _explained.checked(explain, cohorts[0], plan)
+    return _carried_out(out, cohorts, plan, None if jobs is None else Path(jobs), figures, start)
+
+
+def _carried_out(
+    out: Path, cohorts: tuple[Cohort, Cohort], plan: Plan, jobs: Path | None, figures: Sequence[str], start: float
+) -> list[Score]:
+    """Measure what is not there yet, make the figures that are missing, and return the scores."""
     runs.open_run(out, plan.config)
     finished = (out / _folder.FACTS).exists()
     wanted = _explained.missing(out, plan.config, figures)
@@ -96,7 +103,7 @@ def evaluate(
         say(f"{out.name} is finished already")
         return _folder.read_scores(out)
     with runs.holding(out):
-        work = Evaluation(out, cohorts, plan, Path(jobs) if jobs else out / "jobs", out if jobs is None else Path(jobs))
+        work = Evaluation(out, cohorts, plan, jobs or out / "jobs", jobs or out)
         scores = _folder.read_scores(out) if finished else work.run(start)
         _explained.explain(out, work.use, wanted)
     return scores

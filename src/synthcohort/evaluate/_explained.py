@@ -193,9 +193,9 @@ def _umap(out: Path, use: Usefulness) -> dict[str, Any]:
         (out / "figures").mkdir(exist_ok=True)
     write_atomic(out / "figures" / "umap.svg", _drawn.clouds(points))
     said = (
-        "Each mark is an image, laid out by UMAP so that images alike in a feature space lie together; features are scaled "
-        f"to one spread, at most {_flattened.MOST} of each set are shown, seed {given.plan.seed}. Distances between groups and their sizes mean "
-        "nothing: it shows, the scores measure."
+        "Each mark is an image, laid out by UMAP so that images alike in a feature space lie together; features are "
+        f"scaled to one spread, at most {_flattened.MOST} of each set are shown, seed {given.plan.seed}. Distances "
+        "between groups and their sizes mean nothing: it shows, the scores measure."
     )
     return {"figure": "figures/umap.svg", "said": said, "without": without}
 

@@ -87,9 +87,9 @@ EXAMPLES = "Synthetic images, enlarged without smoothing; not selected by eye."
 EXAMPLES_MASKS = "Below each, the same image with the outlines of its mask."
 PAIRS = "Left the synthetic image, right the real training image nearest to it; the closest pairs first."
 AGREEMENT = (
-    "How alike the maps of importance of each network and of one that was trained on real images are, from \N{MINUS SIGN}1"
-    " to 1: by how much hiding a small tile raises the loss. Networks of one kind agree only so far: read the ceiling."
-    " Over"
+    "How alike the maps of importance of each network and of one that was trained on real images are, from"
+    " \N{MINUS SIGN}1 to 1: by how much hiding a small tile raises the loss. Networks of one kind agree"
+    " only so far: read the ceiling. Over"
 )
 NO_PAIRS = "No pairs were stored with this evaluation."
 INTERVALS = (
@@ -120,8 +120,9 @@ CAPTIONS = {
     "similarity": "How similar each synthetic image is to the training image nearest to it, by space, and each mask to"
     " the training mask nearest to it where there are masks; right of the dashed line of its colour one counts as a"
     " copy.",
-    "umap": "Feature spaces laid flat by UMAP, every feature scaled to one spread: each mark is an image, and images alike in"
-    " a space lie together. Distances between groups and their sizes mean nothing: this shows, the scores measure.",
+    "umap": "Feature spaces laid flat by UMAP, every feature scaled to one spread: each mark is an image, and images"
+    " alike in a space lie together. Distances between groups and their sizes mean nothing: this shows, the scores"
+    " measure.",
     "training": "Training of the generator.",
     "task": "Training of the task networks: loss on the validation images of whatever each was trained on; one curve"
     " for each seed.",
