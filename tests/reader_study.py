@@ -1,15 +1,19 @@
-"""A small reader study on disk without cohorts behind it, and a client that reads it, for the tests of the server."""
+"""A small reader study on disk without cohorts behind it, and its server as a process, for tests."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import synthcohort
 from synthcohort.reader._study import Design, Order, Presentation, code_digest, write_study
 
 CODE = "ADMINISTRATOR0123456789"
@@ -76,3 +80,53 @@ def make_study(
     with (folder / "invitations.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("reader", "code"), *codes.items()])
     return Study(folder, design, orders, codes, pixels)
+
+
+class Server:
+    """`reader serve` in a process of its own, which may be killed and started again at the same port."""
+
+    def __init__(self, study: Study, database_url: str | None = None) -> None:
+        self._study, self._database_url, self.port = study, database_url, 0
+        self.start()
+
+    def start(self) -> None:
+        """Start, and return when the server listens."""
+        code = (
+            "import sys; from pathlib import Path; from synthcohort.reader.serve import serve\n"
+            "tell = lambda links: print(links.administrator, flush=True)\n"
+            "serve(Path(sys.argv[1]), port=int(sys.argv[2]), database_url=sys.argv[3] or None, tell=tell)"
+        )
+        source = str(Path(synthcohort.__file__).parents[1])
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code, str(self._study.folder), str(self.port), self._database_url or ""],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": source},
+        )
+        assert self._process.stdout is not None
+        self.administrator = self._process.stdout.readline().strip()
+        assert self.administrator, "the server did not start"
+        self.port = int(self.administrator.split("/administrator")[0].rpartition(":")[2])
+
+    @property
+    def address(self) -> str:
+        """Without a slash at its end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def link(self, reader: str) -> str:
+        """Return the invitation of `reader`."""
+        return f"{self.address}/#code={self._study.codes[reader]}"
+
+    def kill(self) -> None:
+        """End the server as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()

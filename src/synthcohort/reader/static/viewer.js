@@ -43,9 +43,9 @@ export class Viewer {
 
   resize(entry) {
     const size = entry.devicePixelContentBoxSize?.[0];
-    const ratio = window.devicePixelRatio;
-    this.canvas.width = size ? size.inlineSize : Math.round(entry.contentRect.width * ratio);
-    this.canvas.height = size ? size.blockSize : Math.round(entry.contentRect.height * ratio);
+    const { width, height } = entry.contentRect;
+    this.canvas.width = devicePixels(size?.inlineSize, width);
+    this.canvas.height = devicePixels(size?.blockSize, height);
     if (this.fitted) this.fit();
     else this.draw();
   }
@@ -211,6 +211,12 @@ export class Viewer {
     const share = [(x - Math.round(this.left)) / (this.width * this.scale), (y - Math.round(this.top)) / (this.height * this.scale)];
     return share.every((one) => one >= 0 && one <= 1) ? share.map((one) => Math.round(one * 1e4) / 1e4) : null;
   }
+}
+
+// What the browser counted is exact at broken ratios; where a page is shown as on another device, it is not counted so.
+function devicePixels(counted, length) {
+  const reckoned = length * window.devicePixelRatio;
+  return counted !== undefined && Math.abs(counted - reckoned) <= 1 ? counted : Math.round(reckoned);
 }
 
 function littleEndian(buffer) {
