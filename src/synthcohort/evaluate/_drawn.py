@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PAIRS_A_ROW, _MOST_PAIRS, _MOST_IMAGES = 6, 24, 6
+_SMALLEST_COUNT = 10  # of patients' images: the figure goes into pages that leave
 _MARKS: Mapping[str, dict[str, Any]] = {
     "real train": {"marker": "o", "color": "#8b929a", "s": 9},
     "real test": {"marker": "D", "color": INK, "s": 10},
@@ -118,7 +119,7 @@ def clouds(points: Mapping[str, Mapping[str, Array]]) -> str:
                 linestyle="",
                 marker=_MARKS[name]["marker"],
                 color=_MARKS[name]["color"],
-                label=f"{name}, n = {n}",
+                label=f"{name}, n = {n}" if n >= _SMALLEST_COUNT else f"{name}, n < {_SMALLEST_COUNT}",
             )
             for name, n in counts.items()
         ]

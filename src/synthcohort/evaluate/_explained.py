@@ -209,7 +209,7 @@ def _all_spaces(given: Setting) -> dict[str, Any]:
 
 def _findings(names: Sequence[str], labels: Any) -> str:
     there = [name for name, value in zip(names, labels, strict=True) if value > 0.5]
-    return "no finding" if not there else there[0] if len(there) == 1 else f"{there[0]}\n+ {len(there) - 1} more"
+    return "none stated" if not there else there[0] if len(there) == 1 else f"{there[0]}\n+ {len(there) - 1} more"
 
 
 def _file_name(by: str) -> str:
