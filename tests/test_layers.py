@@ -41,7 +41,7 @@ ROWS = (
     ("prepare", "train", "describe", "export", "privacy", "lineage", "catalogue", "withhold"),
     ("sample",),
     ("evaluate",),
-    ("report", "doctor"),
+    ("report", "doctor", "calibrate"),
     ("execute",),
     ("search",),
     ("studies", "reader"),

@@ -42,6 +42,15 @@ Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Labels = Annotated[str, typer.Option("--labels", help="Rare combinations merged, or exact (flagged).")]
 
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Jobs at once; one on each GPU, or as the cores carry.")
+]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Of each job; results depend on them.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="A Ray cluster: auto, local, HOST:PORT, ray://HOST:PORT.")
+]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Print jobs, hours, disk and memory, and run nothing.")]
+
 
 def count(text: str, option: str) -> int:
     """Return "200k", "1.5M" or "1_000" as a whole number.
@@ -74,6 +83,18 @@ def counted(texts: Sequence[str], option: str) -> dict[str, str]:
 def names(text: str) -> list[str] | None:
     """Return the names in "a,b", or None for an empty text."""
     return [part.strip() for part in text.split(",") if part.strip()] or None
+
+
+def whole_numbers(text: str, option: str) -> list[int] | None:
+    """Return "32,64" as whole numbers, or None for an empty text.
+
+    Raises:
+        BadOption: A part is no whole number.
+    """
+    try:
+        return [int(part) for part in text.split(",")] if text else None
+    except ValueError as error:
+        raise BadOption(f"{option} takes whole numbers with commas between", f"'{text}'", "Write 32,64") from error
 
 
 def numbers(text: str, option: str) -> tuple[float, ...]:

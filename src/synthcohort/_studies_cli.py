@@ -2,70 +2,120 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
 from ._arguments import (
+    Address,
     Batch,
     Device,
     Findings,
-    Folder,
     Generators,
     ImagesSeen,
+    Json,
     Labels,
     MinFindingImages,
     Out,
+    PlanOnly,
     Precision,
     Root,
     Seed,
     Settings,
     Size,
     Source,
+    Threads,
     Weights,
+    Workers,
     count,
     files,
     names,
 )
+from ._cohorts_cli import print_json
 
 study = typer.Typer(help="Run a grid of runs with a protocol.", rich_markup_mode=None)
 
 
 @study.command("compare")
 def study_compare(
-    cohort: Folder,
+    cohorts: Annotated[list[Path], typer.Argument(metavar="COHORT...", help="Real cohorts.")],
     out: Out,
-    generators: Generators,
+    generators: Annotated[str, typer.Option("--generators", help="Names, with commas between.")] = "",
+    cohorts_from: Annotated[
+        list[str] | None,
+        typer.Option("--cohorts-from", metavar="NAME=FOLDER", help="A cohort or images from elsewhere; repeatable."),
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Whole pipelines per generator.")] = 3,
     images_seen: ImagesSeen = "200k",
     batch: Batch = 64,
     precision: Precision = "auto",
     device: Device = "auto",
     labels: Labels = "merged",
+    learners: Annotated[int, typer.Option("--learners", min=1, help="How often each task is fitted in one.")] = 1,
+    primary: Annotated[str, typer.Option("--primary", help="Primary endpoint: dice_volume, auc or frechet.")] = "",
+    margin: Annotated[float, typer.Option("--margin", min=0.0, help="Loss of it that is accepted.")] = 0.02,
     weights: Weights = None,
     settings: Settings = None,
+    task: Annotated[list[str] | None, typer.Option("--task", metavar="KEY=VALUE", help="Option of the tasks.")] = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    address: Address = None,
+    plan: PlanOnly = False,
+    as_json: Json = False,
 ) -> None:
-    """Compare generators on one cohort over several seeds.
+    """Compare generators, and cohorts from elsewhere, on cohorts over several seeds.
 
-    Finished parts are not run again.
+    Finished jobs are not run again; a second call on the same folder, here or on another machine, shares the work.
     """
-    seen, found, rule = count(images_seen, "--images-seen"), files(weights or (), "--weights"), cast(Any, labels)
-    from .studies.compare import study
+    shared: dict[str, Any] = {
+        "seeds": seeds,
+        "images_seen": count(images_seen, "--images-seen"),
+        "batch": batch,
+        "precision": precision,
+        "labels": cast(Any, labels),
+        "learners": learners,
+        "primary": primary,
+        "margin": margin,
+        "weights": files(weights or (), "--weights"),
+        "threads": threads,
+    }
+    found, chosen = files(cohorts_from or (), "--cohorts-from"), names(generators) or []
+    from .studies import compare
 
-    folder = study(
-        cohort,
-        generators=names(generators) or [],
+    if plan:
+        print_plan(compare.jobs(cohorts, chosen, found, settings or (), task or (), **shared), workers, as_json=as_json)
+        return
+    folder = compare.study(
+        cohorts,
+        generators=chosen,
+        cohorts_from=found,
         out=out,
-        seeds=seeds,
-        images_seen=seen,
-        batch=batch,
-        precision=precision,
         device=device,
-        labels=rule,
-        weights=found,
         options=settings or (),
+        task_options=task or (),
+        workers=workers,
+        address=address,
+        **shared,
     )
     typer.echo(folder)
+
+
+@study.command("status")
+def study_status(out: Annotated[Path, typer.Argument(metavar="DIR", help="A study.")], as_json: Json = False) -> None:
+    """Say how a study stands: jobs done, running, waiting and failed, who holds what, time left."""
+    from .execute.status import as_text, status
+
+    found = status(out)
+    print_json(found) if as_json else typer.echo(as_text(found))
+
+
+def print_plan(jobs: Any, workers: int | None, *, as_json: bool) -> None:
+    """Print what jobs cost before anything runs; every `study` command with --plan ends here."""
+    from .execute.plan import as_text, plan
+
+    found = plan(jobs, workers=workers)
+    print_json(found) if as_json else typer.echo(as_text(found))
 
 
 @study.command("crossvalidate")

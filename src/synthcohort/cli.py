@@ -29,11 +29,13 @@ from ._arguments import (
     Seed,
     Settings,
     Stop,
+    Threads,
     Weights,
     count,
     counted,
     files,
     names,
+    whole_numbers,
 )
 from ._cohorts_cli import VERBS, print_json
 from ._studies_cli import study
@@ -252,12 +254,43 @@ def list_(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Say what is installed and found, and what to do next."""
+def doctor(
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure speeds for --plan: a minute or two.")] = False,
+    generators: Annotated[str, typer.Option("--generators", help="Calibrate these only; with commas.")] = "",
+    sides: Annotated[str, typer.Option("--sides", help="Image sizes to calibrate, e.g. 32,64.")] = "",
+    threads: Threads = 1,
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed and found, and what to do next; or measure how fast this machine is."""
+    if calibrate:
+        _calibrate(names(generators), whole_numbers(sides, "--sides"), threads, weights or [], as_json=as_json)
+        return
     from .doctor import as_text, doctor
 
     found = doctor()
     print_json(found) if as_json else typer.echo(as_text(found))
+
+
+def _calibrate(
+    generators: list[str] | None, sides: list[int] | None, threads: int, weights: list[str], *, as_json: bool
+) -> None:
+    found = files(weights, "--weights")
+    from .calibrate import as_text, calibrate
+
+    content = calibrate(generators=generators, sides=sides, threads=threads, weights=found)
+    print_json(content) if as_json else typer.echo(as_text(content))
+
+
+@app.command()
+def leaderboard(
+    rows: Annotated[list[Path], typer.Argument(metavar="FILE...", help="rows.jsonl of `study compare`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the table and the figure.")],
+) -> None:
+    """Merge the rows of several studies or sites into one leaderboard; refuses other pixels or another protocol."""
+    from .studies.compare import leaderboard
+
+    typer.echo(leaderboard(rows, out=out))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from ..claims import BEAT, EXPIRY
 from ..errors import BadOption, writing
 from ._drive import Backend, Driver
 from ._folder import StudyFolder
-from ._job import Cost, Job, Outcome, Place, Resources, closure
+from ._job import Cost, Job, Outcome, Place, Resources, Work, closure
 from ._perform import described
 
 
@@ -94,7 +94,7 @@ def _backend(address: str | None, wanted: list[Resources], **how: Any) -> Backen
 
 
 def _write_graph(study: StudyFolder, graph: Mapping[str, Job]) -> None:
-    listed = {key: {**described(job), "seconds_expected": job.cost.seconds} for key, job in graph.items()}
+    listed = {key: described(job) for key, job in graph.items()}
     with writing(study.out):
         study.out.mkdir(parents=True, exist_ok=True)
     runs.write_atomic(study.graph, json.dumps(listed, default=str) + "\n")
@@ -113,4 +113,4 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-__all__ = ["Cost", "Job", "Outcome", "Place", "Resources", "execute"]
+__all__ = ["Cost", "Job", "Outcome", "Place", "Resources", "Work", "execute"]

@@ -65,7 +65,7 @@ class Driver:
         self._elsewhere: dict[str, int] = {}
         self._looked = 0.0
         self._progress: Progress | None = None
-        self._clock = Clock(graph)
+        self._clock = Clock({key: job.kind for key, job in graph.items()})
 
     def take_up(self) -> None:
         """Give every job whose result is there its outcome."""
@@ -158,7 +158,7 @@ class Driver:
         told = self.study.told(key)
         status = "diverged" if told.get("status") == "diverged" else "done"
         took = told.get("seconds", seconds)
-        self._clock.took(self.graph[key], took)
+        self._clock.took(key, took)
         self._end(key, Outcome(status, self.study.result(key), str(told.get("reason", "")), took, self._attempts[key]))
 
     def _end(self, key: str, outcome: Outcome) -> None:

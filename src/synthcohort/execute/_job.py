@@ -31,20 +31,35 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a job is expected to cost, for `--plan` and for the time left; None where it was not measured.
+class Work:
+    """A part of a job whose speed can be measured beforehand: see `calibrate`.
 
     Attributes:
-        seconds: On one of the devices it was calibrated on.
-        disk: Bytes of its result.
-        memory: Bytes of main or GPU memory at its peak.
-        missing: What was not calibrated, so that `seconds` is None.
+        measure: "train", "sample", "fit" or "features".
+        plugin: Name of the generator, task or extractor.
+        side: Of the images in pixels.
+        images: How many go through, repeats counted.
     """
 
-    seconds: float | None = None
+    measure: str
+    plugin: str
+    side: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job is expected to cost, for `plan` and for the time left. No part of its fingerprint.
+
+    Attributes:
+        work: Its parts that can be measured beforehand.
+        disk: Bytes of its result; None when unknown.
+        unknown: Parts that nothing is known of, in words: "distances and the search for copies".
+    """
+
+    work: tuple[Work, ...] = ()
     disk: int | None = None
-    memory: int | None = None
-    missing: str = ""
+    unknown: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import pkgutil
-import re
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,6 @@ from ..claims import BEAT, EXPIRY, Claim, Claims
 from ..errors import Diverged, InputError, Mismatch, MissingDependency, SynthcohortError, writing
 from ._folder import JOB, LOG, StudyFolder
 from ._job import Job, Place
-
-_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -169,8 +166,9 @@ def _report(study: StudyFolder, key: str, start: float) -> Report:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return an error as one short line; without paths, which may name a patient, unless it is one of our own."""
+    """Return an error as one line; of a foreign one its kind and place alone: its text may name a path or a patient."""
     if isinstance(error, SynthcohortError):
         return str(error)
-    text = re.sub(r"\S*/\S*", "<path>", " ".join(str(error).split()))
-    return f"{type(error).__name__}: {text}"[:_REASON]
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}; see {LOG} in the job's folder under work"

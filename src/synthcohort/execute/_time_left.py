@@ -4,53 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ._job import Job
-
 
 class Clock:
-    """Means of seconds by kind of job; of a kind that has none yet, what was expected, scaled as the others were.
+    """Means of seconds by kind of job.
 
     Args:
-        graph: Key -> job.
+        kinds: Key -> kind of job.
     """
 
-    def __init__(self, graph: Mapping[str, Job]) -> None:
-        self._graph = graph
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        self._kinds = kinds
         self._took: dict[str, list[float]] = {}
-        self._expected = self._measured = 0.0
 
-    def took(self, job: Job, seconds: float | None) -> None:
+    def took(self, key: str, seconds: float | None) -> None:
         """Count a finished job."""
-        if seconds is None:
-            return
-        self._took.setdefault(job.kind, []).append(seconds)
-        if job.cost.seconds:
-            self._expected += job.cost.seconds
-            self._measured += seconds
+        if seconds is not None:
+            self._took.setdefault(self._kinds[key], []).append(seconds)
 
     def seconds_left(self, ended: Collection[str], workers: int) -> float | None:
-        """Return the seconds that the other jobs take, shared out over workers; None while nothing is known of one."""
-        total = 0.0
-        for key, job in self._graph.items():
-            if key in ended:
-                continue
-            each = self._of(job)
-            if each is None:
-                return None
-            total += each
-        return total / workers
+        """Return the seconds that the other jobs take, shared out over workers; None while one's kind is unknown."""
+        left = [kind for key, kind in self._kinds.items() if key not in ended]
+        if any(kind not in self._took for kind in left):
+            return None
+        means = {kind: sum(took) / len(took) for kind, took in self._took.items()}
+        return sum(means[kind] for kind in left) / workers
 
     def left(self, ended: Collection[str], workers: int) -> str:
-        """Return the time left in words; "" while nothing is known."""
+        """Return the time left in words; "" while it is not known."""
         seconds = self.seconds_left(ended, workers)
         return "" if seconds is None else f"{in_words(seconds)} left"
-
-    def _of(self, job: Job) -> float | None:
-        scale = self._measured / self._expected if self._expected else 1.0
-        if job.cost.seconds is not None:
-            return job.cost.seconds * scale
-        known = self._took.get(job.kind)
-        return sum(known) / len(known) if known else None
 
 
 def in_words(seconds: float) -> str:
