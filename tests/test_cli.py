@@ -393,7 +393,7 @@ CALLS = [
     (
         "studies.compare:study",
         "study compare c --out s --generators flow,hinge --seeds 5 --images-seen 50k",
-        {"cohort": Path("c"), "generators": ["flow", "hinge"], "seeds": 5, "images_seen": 50_000},
+        {"cohorts": [Path("c")], "generators": ["flow", "hinge"], "seeds": 5, "images_seen": 50_000},
     ),
 ]
 

@@ -86,19 +86,9 @@ def study_compare(
     if plan:
         print_plan(compare.jobs(cohorts, chosen, found, settings or (), task or (), **shared), workers, as_json=as_json)
         return
-    folder = compare.study(
-        cohorts,
-        generators=chosen,
-        cohorts_from=found,
-        out=out,
-        device=device,
-        options=settings or (),
-        task_options=task or (),
-        workers=workers,
-        address=address,
-        **shared,
-    )
-    typer.echo(folder)
+    where: dict[str, Any] = {"out": out, "device": device, "workers": workers, "address": address}
+    given: dict[str, Any] = {"options": settings or (), "task_options": task or ()}
+    typer.echo(compare.study(cohorts, generators=chosen, cohorts_from=found, **where, **given, **shared))
 
 
 @study.command("status")

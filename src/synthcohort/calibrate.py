@@ -154,7 +154,7 @@ def _on(threads: int) -> dict[str, Any]:
 
 def _alone(kind: str, name: str, path: Path | None, sides: Sequence[int], on: Mapping[str, Any]) -> list[Point]:
     """Measure one plugin in a process of its own, so that its peak memory is its own."""
-    context = multiprocessing.get_context(
+    context: Any = multiprocessing.get_context(
         "fork" if on["device_kind"] == "cpu" and sys.platform != "darwin" else "spawn"
     )
     ours, theirs = context.Pipe(duplex=False)

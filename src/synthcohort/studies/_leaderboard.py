@@ -20,7 +20,7 @@ from scipy import stats
 from .. import runs
 from ..cohort import Facts
 from ..errors import BadOption, InputError, Mismatch, writing
-from ..figures import blank, styled, svg_text
+from ..figures import LINES, blank, styled, svg_text
 from ..significance import MARGIN, holm, non_inferiority, sign_flip
 from ._pipeline import LEAST
 
@@ -238,7 +238,7 @@ def pareto(lines: Sequence[Row], primary: str) -> str:
         for row, cohort in zip(grid, cohorts, strict=True):
             own = [line for line in lines if line["cohort"] == cohort and line["primary"]["mean"] is not None]
             best = _front(own, primary)
-            for axes, label in zip(row, ("copies, share", "hours to train and sample"), strict=True):
+            for axes, label in zip(row, ("copies, share", "minutes to train and sample"), strict=True):
                 axes.set_xlabel(label)
                 axes.margins(0.12)
             row[0].set_ylabel(f"{primary}\n{cohort}" if len(cohorts) > 1 else primary)
@@ -253,16 +253,18 @@ def pareto(lines: Sequence[Row], primary: str) -> str:
 
 
 def _mark(row: Any, line: Row, place: int, *, ring: bool) -> None:
-    hours = None if line["seconds"] is None else line["seconds"] / 3600
+    minutes = None if line["seconds"] is None else line["seconds"] / 60
     y = line["primary"]
-    for axes, x in zip(row, (line["copies"]["mean"], hours), strict=True):
+    for axes, x in zip(row, (line["copies"]["mean"], minutes), strict=True):
         if x is None:
             continue
         if y["low"] is not None:
-            axes.plot([x, x], [y["low"], y["high"]], color=f"C{place % 10}", linewidth=1.2, zorder=1)
+            axes.plot([x, x], [y["low"], y["high"]], color=LINES[place % len(LINES)], linewidth=1.2, zorder=1)
         style = {"markeredgecolor": "#1c232b", "markeredgewidth": 1.4} if ring else {}
         marker = _MARKERS[place % len(_MARKERS)]
-        axes.plot([x], [y["mean"]], marker, color=f"C{place % 10}", markersize=7, label=line["generator"], **style)
+        axes.plot(
+            [x], [y["mean"]], marker, color=LINES[place % len(LINES)], markersize=7, label=line["generator"], **style
+        )
 
 
 def _front(lines: Sequence[Row], primary: str) -> set[str]:

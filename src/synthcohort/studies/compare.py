@@ -78,11 +78,11 @@ def study(
         precision: See `train`.
         device: See `execute`.
         labels: See `sample`.
+        weights: Extractor -> file, see `evaluate`.
         learners: How often each task is fitted in one pipeline.
         primary: Metric of the primary endpoint, decided beforehand; when left out dice_volume with masks, auc with
             findings, else frechet.
         margin: Largest loss of the primary endpoint against real images that counts as not inferior.
-        weights: Extractor -> file, see `evaluate`.
         options: Of the generators that have them; an option that no generator has is refused.
         task_options: Of the tasks, likewise.
         workers: See `execute`.
@@ -97,10 +97,12 @@ def study(
         images_seen=images_seen, batch=batch, precision=precision, labels=labels, learners=learners,
         weights=dict(weights or {}), threads=threads,
     )  # fmt: skip
-    out = Path(out)
+    return _executed(Path(out), pipelines, config, workers=workers, address=address, device=device)
+
+
+def _executed(out: Path, pipelines: Sequence[Pipeline], config: Mapping[str, Any], **how: Any) -> Path:
     runs.open_run(out, config)
-    jobs = [job for pipeline in pipelines for job in pipeline.jobs]
-    outcomes = execute(jobs, out, workers=workers, address=address, device=device)
+    outcomes = execute([job for pipeline in pipelines for job in pipeline.jobs], out, **how)
     _publish(out, pipelines, outcomes, config)
     return out
 
