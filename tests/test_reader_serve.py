@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from reader_study import CODE, Study, make_study
 from synthcohort.errors import InputError, Mismatch
 from synthcohort.reader import serve as serving
-from synthcohort.reader._answers import ANSWERS, EVENTS, open_answers, read_answers, trail_problems
+from synthcohort.reader._answers import ANSWERS, EVENTS, Answers, open_answers, read_answers, trail_problems
 from synthcohort.reader._limits import Rate
 from synthcohort.reader._texts import FOLDER, read_texts
 
@@ -214,6 +214,24 @@ def test_the_same_answer_from_eight_sides_at_once_is_stored_once(study: Study) -
         assert sorted(pool.map(send, range(8))) == [False] * 7 + [True]
     assert len(read_answers(study.folder)) == 1
     assert trail_problems(study.folder) == []
+
+
+def test_an_answer_that_another_overtakes_is_no_error(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(study)
+    first = reader.order[0].id
+    reader.pixels(first)
+    look = Answers.answered
+
+    def overtaken(self: Answers, name: str) -> dict[str, int]:
+        before = look(self, name)
+        monkeypatch.setattr(Answers, "answered", look)
+        reader.answer(first, see=False, choice="synthetic")  # a second device, between the look and the storing
+        return before
+
+    monkeypatch.setattr(Answers, "answered", overtaken)
+    response = reader.answer(first, see=False)
+    assert (response.status_code, response.json()["stored"]) == (200, False)
+    assert [answer.choice for answer in read_answers(study.folder)] == ["synthetic"]
 
 
 def test_another_device_and_another_server_go_on_at_the_same_image(study: Study) -> None:

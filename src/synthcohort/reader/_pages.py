@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from starlette.concurrency import run_in_threadpool
@@ -132,16 +133,19 @@ class Pages:
         given = forms.given(raw, self._served.design)
         shown = self._own(session, given.presentation)
         self._check_open(session)
-        newest = self._answers.answered(session.reader).get(shown.id, -1)
-        looked = self._looking(shown)
-        self._check_turn(session, shown, given.revision, newest, looked)
-        stored = given.revision > newest and self._store(session, given, looked)
+        answered, looked = self._answers.answered(session.reader), self._looking(shown)
+        self._check_turn(session, shown, given.revision, answered, looked)
+        stored = given.revision > answered.get(shown.id, -1) and self._store(session, given, looked)
         truth = shown.answer if shown.block < 0 else None
         return JSONResponse({"stored": stored, "truth": truth, "next": self._next(session)})
 
-    def _check_turn(self, session: Session, shown: Presentation, revision: int, newest: int, looked: Looking) -> None:
+    def _check_turn(
+        self, session: Session, shown: Presentation, revision: int, answered: Mapping[str, int], looked: Looking
+    ) -> None:
+        """Refuse an answer out of turn. Judged by one look: another answer may come in meanwhile."""
+        newest = answered.get(shown.id, -1)
         changes = newest >= 0 and shown.block >= 0 and self._served.design.go_back
-        stands = self._standing(session.reader)
+        stands = self._standing(session.reader, answered)
         turn = newest < 0 and stands.place == "image" and stands.presentation == shown
         if not looked.shown or revision > newest + 1 or not (revision <= newest or changes or turn):
             self._refuse(session, 409)
@@ -177,10 +181,11 @@ class Pages:
             self._answers.record(session.reader, viewing.kind, shown.id, seconds=round(seconds, 3))
         return Response(status_code=204)
 
-    def _standing(self, reader: str) -> Standing:
+    def _standing(self, reader: str, answered: Mapping[str, int] | None = None) -> Standing:
         passed = self._answers.events(reader=reader, kinds=("begin", "continue"))
         names = {json.loads(one.detail)["block"] if one.kind == "continue" else "begin" for one in passed}
-        return standing(self._served.orders[reader], self._answers.answered(reader), names)
+        given = self._answers.answered(reader) if answered is None else answered
+        return standing(self._served.orders[reader], given, names)
 
     def _back_at(self, reader: str, presentation: str, otherwise: Standing) -> Standing:
         shown = self._served.find(reader, presentation)
