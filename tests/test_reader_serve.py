@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -145,10 +147,11 @@ def test_time_seen_survives_a_change_of_device(study: Study) -> None:
     reader = Reader(study)
     shown = reader.order[0].id
     reader.pixels(shown)
-    reader.post("/viewing", {"presentation": shown, "kind": "pause", "seconds": 0.004})
+    time.sleep(0.05)  # nobody has seen an image for longer than since it was sent
+    reader.post("/viewing", {"presentation": shown, "kind": "pause", "seconds": 0.02})
     other = Reader(study, app=reader.app)
-    assert (other.state()["seconds"], other.state()["paused"]) == (0.004, True)
-    other.post("/viewing", {"presentation": shown, "kind": "resume", "seconds": 0.004})
+    assert (other.state()["seconds"], other.state()["paused"]) == (0.02, True)
+    other.post("/viewing", {"presentation": shown, "kind": "resume", "seconds": 0.02})
     assert not reader.state()["paused"]
 
 
@@ -156,6 +159,7 @@ def test_an_image_whose_time_is_over_is_not_sent_again(tmp_path: Path) -> None:
     reader = Reader(make_study(tmp_path / "s", time_limit_s=0.001))
     shown = reader.order[0].id
     reader.pixels(shown)
+    time.sleep(0.05)
     reader.post("/viewing", {"presentation": shown, "kind": "seen", "seconds": 0.002})
     assert reader.pixels(shown).status_code == 404
     assert reader.answer(shown, see=False, seconds=0.002).status_code == 200
@@ -670,3 +674,35 @@ def test_links(study: Study, monkeypatch: pytest.MonkeyPatch, options: Any, link
     assert all(one.startswith(link) for one in links.readers.values())
     assert links.readers["reader-01"].endswith(f"#code={study.codes['reader-01']}")
     assert bool(links.warning) == warned
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("READER_TEST_DATABASE" not in os.environ, reason="READER_TEST_DATABASE names no PostgreSQL")
+def test_postgresql_keeps_the_same_promises(study: Study) -> None:
+    url = os.environ["READER_TEST_DATABASE"]
+    app = serving.application(study.folder, administrator_code=CODE, database_url=url)
+    reader = Reader(study, app=app)
+    first = reader.order[0].id
+    reader.pixels(first)
+    with ThreadPoolExecutor(8) as pool:
+        stored = list(pool.map(lambda _: reader.answer(first, see=False).json()["stored"], range(8)))
+    assert sorted(stored) == [False] * 7 + [True]
+    assert [answer.presentation for answer in read_answers(study.folder, url)] == [first]
+    assert trail_problems(study.folder, url) == []
+    with pytest.raises(InputError, match="another"):
+        serving.application(
+            make_study(study.folder.parent / "other", images=3).folder, administrator_code="x", database_url=url
+        )
+    with pytest.raises(InputError, match="reached"):
+        read_answers(study.folder, "postgresql+psycopg://nobody@127.0.0.1:1/none")
+    with TestClient(app, base_url=START):
+        pass  # its end closes the connections
+
+
+def test_a_file_that_is_no_database_is_one_line(study: Study) -> None:
+    (study.folder / "answers.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(InputError, match="none"):
+        serving.application(study.folder, administrator_code=CODE)
+    (study.folder / "answers.sqlite").unlink()
+    with pytest.raises(InputError, match="does not exist"):
+        read_answers(study.folder)

@@ -230,9 +230,20 @@ def open_answers(study_folder: Path, database_url: str | None = None, *, create:
         )
     answers = Answers(_engine(path, database_url))
     try:
-        if create:
-            METADATA.create_all(answers.engine)
-        _claim(answers, identity.hexdigest(), create)
+        with _explained(path, database_url):
+            if create:
+                METADATA.create_all(answers.engine)
+            _claim(answers, identity.hexdigest(), create)
+    except BaseException:
+        answers.engine.dispose()
+        raise
+    return answers
+
+
+@contextmanager
+def _explained(path: Path, database_url: str | None) -> Iterator[None]:
+    try:
+        yield
     except sa.exc.OperationalError as error:
         line = "it cannot be reached" if database_url else f"{path} is no SQLite database, or cannot be written"
         raise InputError("The answers need a database", line, "Check --database and whether its server runs") from error
@@ -240,7 +251,6 @@ def open_answers(study_folder: Path, database_url: str | None = None, *, create:
         raise InputError("A study has answers", "the database holds none", "Serve the study with it first") from error
     except sa.exc.DatabaseError as error:
         raise InputError("The answers need a database", f"{path} is none", "Move the file away") from error
-    return answers
 
 
 def _claim(answers: Answers, identity: str, create: bool) -> None:

@@ -11,7 +11,8 @@ import ipaddress
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,14 @@ def application(
         failures=pages.failures,
     )
     static = Mount("/static", StaticFiles(directory=FOLDER / "static"))
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        answers.engine.dispose()
+
     return Starlette(
+        lifespan=lifespan,
         routes=[*pages.routes(), *administrator.routes(), static],
         middleware=[Middleware(Guard, hosts=hosts, secure=secure)],
         exception_handlers={HTTPException: _error(templates), Exception: _error(templates)},
@@ -201,11 +209,17 @@ def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise InputError("The address must be free", f"there is no port {port}", "Choose another")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # By name TCP: asyncio switches off the delay of small packets for such sockets only, and a page is two of them.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=256)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(256)
     except OSError as error:
+        listening.close()
         reason = f"{host} port {port}: {error.strerror}"
         raise InputError("The address must be free", reason, "Choose another") from error
+    return listening
 
 
 def _invitations(study: Path) -> dict[str, str]:
