@@ -314,6 +314,31 @@ class TestEveryMode:
         assert among.labels is None or torch.equal(among.labels[2], alone.labels[0])
 
     @exam(NAMES, ["grey", "grey+mask", "grey+mask+labels", *OVER_MASKS])
+    def test_the_weights_score_each_image_by_itself(self, name, mode):
+        """An attack on released weights asks of one image; every generator but the controls answers."""
+        model = trained(name, mode).eval()
+        images, masks, labels = (None if part is None else torch.from_numpy(part) for part in discs(*MODES[mode]))
+
+        def surprise(chosen):
+            index = torch.tensor(chosen)
+            told = None if labels is None else labels[index]
+            given = Batch(images[index], None if masks is None else masks[index].long(), told, index)
+            return model.surprise(given, Draws(5))
+
+        found, other = surprise([0, 1, 2, 3]), surprise([4, 5, 2, 7])
+        if found is None:
+            assert name in CONTROLS
+            return
+        assert found.shape == (4,)
+        assert found.dtype == torch.float32
+        assert torch.isfinite(found).all()
+        assert not found.requires_grad
+        assert torch.equal(surprise([0, 1, 2, 3]), found)
+        # Sums may run in another order; scores of unlike images differ by far more.
+        assert torch.allclose(found[2], other[2], rtol=1e-4, atol=1e-5)
+        assert len(found.unique()) == 4
+
+    @exam(NAMES, ["grey", "grey+mask", "grey+mask+labels", *OVER_MASKS])
     def test_a_weights_file_gives_the_same_samples(self, name, mode, tmp_path):
         model = fitted(name, mode)
         runs.save_tensors(tmp_path / "w.safetensors", model.state_dict(), {"kind": "test"})

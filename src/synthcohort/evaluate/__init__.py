@@ -26,7 +26,7 @@ from ._depth import Depth, not_measured
 from ._setting import Plan
 from ._work import Evaluation
 
-REVISION = 9
+REVISION = 10
 _NOT_MEASURED = (
     "No reader study was held.",
     "Images were compared one by one: nothing is known about the consistency of volumes.",

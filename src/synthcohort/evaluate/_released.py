@@ -1,7 +1,8 @@
 """The membership attack of someone who holds the weights: how well they fit training images beyond held-out ones.
 
-Denoisers (flow, edm) are attacked by their loss at fixed noise levels, the DCGAN family by its critic. Other generators
-say nothing of a single image, and the attack is not estimable for them.
+Denoisers (flow, edm) are attacked by their loss at fixed noise levels, GANs by their critic, which scores each image by
+itself: layers that compare the images of a batch are given one. Controls say nothing of a single image, and the attack
+is not estimable for them.
 
 Sources: Carlini et al. 2023 (arXiv:2301.13188, section 5; loss of diffusion models); Hayes et al. 2019 (LOGAN,
 arXiv:1705.07663; critic).

@@ -226,6 +226,13 @@ class Generator(Contract):
         return labels
 
     @torch.no_grad()
+    def surprise(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return how little the critic takes each image for real (LOGAN: Hayes et al. 2019, arXiv:1705.07663)."""
+        seen = self.joint(batch)
+        scores: Tensor = self.critic(seen, self._told(batch.labels, len(seen)), parts=len(seen))  # no image is compared
+        return -scores.reshape(-1)
+
+    @torch.no_grad()
     def sample(self, condition: Condition, rng: Streams) -> Generated:
         """Return samples; no layer of the generator looks at more than one."""
         labels = self._told(condition.labels, condition.count)

@@ -298,7 +298,13 @@ class DCGAN(Generator):
     @torch.no_grad()
     def surprise(self, batch: Batch, rng: Draws) -> Tensor:
         """Return how little the critic takes each image for real (LOGAN: Hayes et al. 2019, arXiv:1705.07663)."""
-        return -self._scores(self.joint(batch), self._told(batch.labels)).reshape(len(batch.images))
+        joint, labels = self.joint(batch), self._told(batch.labels)
+        if self.chosen.critic_norm != "batch":
+            return -self._scores(joint, labels).reshape(-1)
+        # A batch of one: over several images, statistics would let a score depend on who else is asked.
+        told = [None] * len(joint) if labels is None else labels.split(1)
+        alone = [self._scores(image, label) for image, label in zip(joint.split(1), told, strict=True)]
+        return -torch.cat(alone).reshape(-1)
 
     @torch.no_grad()
     def sample(self, condition: Condition, rng: Streams) -> Generated:

@@ -133,6 +133,11 @@ class Generator(Painter):
         return scores.float()
 
     @torch.no_grad()
+    def surprise(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return how little the critic takes each image for real (LOGAN: Hayes et al. 2019, arXiv:1705.07663)."""
+        return -self._scores(self.plan(batch.masks, batch.labels), batch.images).flatten(1).mean(1)
+
+    @torch.no_grad()
     def sample(self, condition: Condition, rng: Streams) -> Generated:
         """Return images with the masks they are painted over.
 

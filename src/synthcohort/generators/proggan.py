@@ -249,6 +249,14 @@ class Generator(Contract):
         return labels
 
     @torch.no_grad()
+    def surprise(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return how little the critic takes each image for real (LOGAN: Hayes et al. 2019, arXiv:1705.07663)."""
+        level = float(self.generator.level)
+        seen = at_level(self.joint(batch), level)
+        scores: Tensor = self.critic(seen, level, parts=len(seen))[0]  # parts of one: no image is compared
+        return -scores.reshape(-1)
+
+    @torch.no_grad()
     def sample(self, condition: Condition, rng: Streams) -> Generated:
         """Return samples; those of a generator that has not grown up yet are coarse, in pixels of several."""
         labels = self._told(condition.labels, condition.count)

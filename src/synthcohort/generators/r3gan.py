@@ -196,6 +196,11 @@ class Generator(Contract):
         return scores.float()
 
     @torch.no_grad()
+    def surprise(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return how little the critic takes each image for real (LOGAN: Hayes et al. 2019, arXiv:1705.07663)."""
+        return -self._scores(self.joint(batch), self._told(batch.labels), self._maps(batch.masks)).reshape(-1)
+
+    @torch.no_grad()
     def sample(self, condition: Condition, rng: Streams) -> Generated:
         """Return samples; images are painted over masks asked for, or the bank's, where `masks` is "given"."""
         masks = None if self.bank is None else self.bank.draw(condition, rng)

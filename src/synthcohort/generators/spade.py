@@ -144,6 +144,12 @@ class Generator(Painter):
         return losses
 
     @torch.no_grad()
+    def surprise(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return how little the critic takes each image for real (LOGAN: Hayes et al. 2019, arXiv:1705.07663)."""
+        seen = self.critic(torch.cat([self.plan(batch.masks, batch.labels), batch.images], 1))
+        return -torch.stack([scale[-1].float().flatten(1).mean(1) for scale in seen]).mean(0)
+
+    @torch.no_grad()
     def sample(self, condition: Condition, rng: Streams) -> Generated:
         """Return images with the masks they are painted over; batch norm uses its running statistics.
 

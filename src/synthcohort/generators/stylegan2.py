@@ -274,6 +274,13 @@ class Generator(Contract):
         return labels
 
     @torch.no_grad()
+    def surprise(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return how little the critic takes each image for real (LOGAN: Hayes et al. 2019, arXiv:1705.07663)."""
+        told = batch.labels if self.conditional else None
+        scores: Tensor = self.critic(self.joint(batch), told, 1)  # groups of one: nobody else changes an image's score
+        return -scores.float().reshape(-1)
+
+    @torch.no_grad()
     def sample(
         self,
         condition: Condition,
