@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,6 +113,33 @@ def test_two_pipelines_of_one_seed_share_their_real_fits(finished: Path) -> None
     claims = list((finished / "shared" / "fits" / "claims").iterdir())
     assert len(claims) == len(fits)  # none was made twice
     assert 0 < len(fits) < 2 * 2 * 2 * 3
+
+
+@pytest.mark.slow
+def test_a_killed_study_ends_in_the_same_tables(finished: Path, discs: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import test_compare; "
+        "test_compare.run(Path(sys.argv[1]), Path(sys.argv[2]), workers=2)"
+    )
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    out = tmp_path / "study"
+
+    def killed(jobs: int) -> bool:
+        driver = subprocess.Popen([sys.executable, "-c", code, str(discs), str(out)], env=environment)
+        while driver.poll() is None:
+            if len(list(out.glob("results/*"))) >= jobs:
+                driver.kill()
+            time.sleep(0.01)
+        return driver.returncode < 0
+
+    assert killed(2)
+    assert killed(9)
+    run(discs, out)
+    for name in ("table.json", "table.md", "leaderboard.json", "leaderboard.md"):
+        assert (out / name).read_bytes() == (finished / name).read_bytes(), name
+    claims = [path.read_text().split("\n") for path in (out / "claims").iterdir()]
+    assert sum('"done"' in text[2] for text in claims if len(text) > 3) == 12  # each job once
 
 
 def test_status_counts_the_jobs(finished: Path) -> None:
