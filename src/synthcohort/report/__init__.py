@@ -16,6 +16,7 @@ from ..errors import BadOption, BadOutput, writing
 from ..runs import write_atomic
 from . import _text
 from ._card import verdict
+from ._comparable import check_comparable
 from ._counts import score_json, suppressed_counts
 from ._documents import data_card, model_card
 from ._explained import agreement_json
@@ -45,13 +46,16 @@ def report(evals: Sequence[Path | str] | Path | str, *, out: Path | str, show_re
     Raises:
         BadOption: No EVAL is given, or one twice.
         NotAnEvaluation: A folder is no EVAL, or a damaged one.
+        Mismatch: Two EVALs are of cohorts prepared differently, or their spaces of one name differ.
         BadOutput: `out` is no .html name, is something else than an earlier report, or cannot be written.
     """
     folders = [Path(evals)] if isinstance(evals, str | Path) else [Path(folder) for folder in evals]
     out = Path(out)
     _check_inputs(folders)
     _check_output(out)
-    found = subjects([read_evaluation(folder) for folder in folders])
+    evaluations = [read_evaluation(folder) for folder in folders]
+    check_comparable(evaluations)
+    found = subjects(evaluations)
     figures = {f"{out.stem}-{s.slug}-{name}.svg": svg for s in found for name, svg in s.figures.items()}
     cards = {f"{out.stem}-{s.slug}-{name}.md": make(s) for s in found for name, make in _DOCUMENTS.items()}
     html = _render(page(found, show_real=show_real))
