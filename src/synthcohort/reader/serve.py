@@ -12,7 +12,7 @@ import logging
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,7 +174,8 @@ def serve(
         start = _start(host, listening.getsockname()[1], name, secure, proxied=behind_proxy is not None)
         readers = {reader: f"{start}/#code={invitation}" for reader, invitation in _invitations(study).items()}
         tell(Links(readers, f"{start}{ADMINISTRATOR_PATH}#code={code}", _warning(host, secure)))
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how serving ends
+            uvicorn.Server(config).run(sockets=[listening])
 
 
 def _load_certificate(config: uvicorn.Config) -> None:
