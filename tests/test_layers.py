@@ -46,6 +46,7 @@ ROWS = (
     ("search",),
     ("studies", "reader"),
     ("demo",),
+    ("_reader_serve_cli",),
     ("_studies_cli", "_cohorts_cli", "_reader_cli", "_search_cli"),
     ("cli",),
     ("__main__",),

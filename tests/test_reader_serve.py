@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
+import typer
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from reader_study import CODE, Study, make_study
+from synthcohort._reader_serve_cli import reader_serve
 from synthcohort.errors import InputError, Mismatch
 from synthcohort.reader import serve as serving
 from synthcohort.reader._answers import ANSWERS, EVENTS, Answers, open_answers, read_answers, trail_problems
@@ -706,3 +709,16 @@ def test_a_file_that_is_no_database_is_one_line(study: Study) -> None:
     (study.folder / "answers.sqlite").unlink()
     with pytest.raises(InputError, match="does not exist"):
         read_answers(study.folder)
+
+
+def test_the_command_prints_the_links(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = typer.Typer()
+    app.command()(reader_serve)
+    monkeypatch.setattr(serving.uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
+    done = CliRunner().invoke(app, [str(study.folder), "--port", "0"])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0].strip(",") for line in done.stdout.splitlines()] == [*study.codes, "administrator"]
+    (study.folder / "invitations.csv").unlink()
+    done = CliRunner().invoke(app, [str(study.folder), "--port", "0", "--host", "0.0.0.0", "--name", "a.example"])
+    assert "taken away" in done.stdout
+    assert "Without TLS" in done.stderr
