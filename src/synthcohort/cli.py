@@ -199,6 +199,9 @@ def report(
     evals: Annotated[list[Path], typer.Argument(metavar="EVAL...", help="Folders that `evaluate` wrote.")],
     out: Annotated[Path, typer.Option("--out", help="The page; report.json and figures/ go beside it.")],
     show_real: Annotated[bool, typer.Option("--show-real", help="Put real images into the page.")] = False,
+    reader_study: Annotated[
+        Path | None, typer.Option("--reader-study", help="analysis.json of `reader analyse`, for line 14.")
+    ] = None,
 ) -> None:
     """Write the report card: a page, report.json, SVG figures, model and data cards.
 
@@ -206,7 +209,7 @@ def report(
     """
     from .report import report, unmet
 
-    page = report(evals, out=out, show_real=show_real)
+    page = report(evals, out=out, show_real=show_real, reader_study=reader_study)
     typer.echo(page)
     if lines := unmet(page):
         typer.echo(f"synthcohort: {lines}", err=True)

@@ -20,6 +20,8 @@ from ._readings import Readings, join
 from ._simulate import PREFIX, Observers, simulate, simulated_orders
 from ._study import Design, read_design, read_orders, read_truth
 
+__all__ = ["PROTOCOLS", "SCHEMA_FILE", "Observers", "analyse", "write"]
+
 SCHEMA_FILE = Path(__file__).parent / "schema" / "analysis.schema.json"
 PROTOCOLS: tuple[Protocol, ...] = ("recommended", "paper")
 

@@ -23,6 +23,7 @@ from ._explained import agreement_json
 from ._findings import few_held_out
 from ._page import MARKER, labelled, measured, notes, page, runs_of_each
 from ._read import read_evaluation
+from ._reader_study import with_reader_study
 from ._subject import Subject, subjects
 
 SCHEMA = 2
@@ -30,7 +31,13 @@ SCHEMA_FILE = Path(__file__).parent / "schema" / "report.schema.json"
 STYLE_FILE = Path(__file__).parent / "style.css"
 
 
-def report(evals: Sequence[Path | str] | Path | str, *, out: Path | str, show_real: bool = False) -> Path:
+def report(
+    evals: Sequence[Path | str] | Path | str,
+    *,
+    out: Path | str,
+    show_real: bool = False,
+    reader_study: Path | str | None = None,
+) -> Path:
     """Write the report card and return its path.
 
     Beside `out` (a .html file) come a .json of the same name with the same numbers (of the schema in SCHEMA_FILE),
@@ -42,9 +49,12 @@ def report(evals: Sequence[Path | str] | Path | str, *, out: Path | str, show_re
         out: The page to write.
         show_real: Show real images: the nearest training images and samples of controls. The page then carries a
             warning and must stay where the real cohort may be seen.
+        reader_study: The analysis.json that `reader analyse` wrote for these cohorts, for line 14 of the card.
 
     Raises:
         BadOption: No EVAL is given, or one twice.
+        InputError: `reader_study` is no such file.
+        Mismatch: `reader_study` is of other cohorts.
         NotAnEvaluation: A folder is no EVAL, or a damaged one.
         Mismatch: Two EVALs are of cohorts prepared differently, or their spaces of one name differ.
         BadOutput: `out` is no .html name, is something else than an earlier report, or cannot be written.
@@ -55,7 +65,7 @@ def report(evals: Sequence[Path | str] | Path | str, *, out: Path | str, show_re
     _check_output(out)
     evaluations = [read_evaluation(folder) for folder in folders]
     check_comparable(evaluations)
-    found = subjects(evaluations)
+    found = subjects(with_reader_study(evaluations, reader_study))
     figures = {f"{out.stem}-{s.slug}-{name}.svg": svg for s in found for name, svg in s.figures.items()}
     cards = {f"{out.stem}-{s.slug}-{name}.md": make(s) for s in found for name, make in _DOCUMENTS.items()}
     html = _render(page(found, show_real=show_real))

@@ -12,12 +12,12 @@ from ._compare import Comparison, compare, select, usable
 from ._headline import headline
 from ._numbers import NARROW, number
 from ._read import Evaluation
+from ._reader_study import experts
 
 _GUARANTEE = (
     "None. No differential privacy was accounted for: nothing is proven for every patient: only what these attacks"
     " found is known."
 )
-_EXPERTS = "Not done. No reader study was held, so it is not known whether experts can tell."
 _ONE_RUN = "Could not be estimated: one training run is described (report needs EVALs of other seeds)."
 _FAILED = "Runs that failed are not known here."
 
@@ -31,7 +31,7 @@ def facts_lines(evaluation: Evaluation, others: Sequence[Evaluation]) -> dict[in
     """
     return {
         13: [Part("guarantee", None, "shown", "", _GUARANTEE)],
-        14: [Part("reader study", None, "shown", "", _EXPERTS)],
+        14: [experts(evaluation)],
         15: [_stable([each for each in others if is_sibling(each, evaluation)])],
         16: [Part("cost", None, "shown", "", _cost(evaluation))],
     }

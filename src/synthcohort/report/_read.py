@@ -30,6 +30,7 @@ class Evaluation:
         task_curves: Rows of the task's training logs; may be empty.
         examples: Synthetic images, or None.
         card: What was declared and fixed before the evaluation, or None.
+        reader_study: The analysis of a reader study of these cohorts, or None.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Evaluation:
     task_curves: tuple[Mapping[str, Any], ...]
     examples: Pictures | None
     card: CardFile | None = None
+    reader_study: Mapping[str, Any] | None = None
 
     @property
     def real(self) -> Mapping[str, Any]:
