@@ -1,5 +1,6 @@
 # make setup   an environment in .venv, with .venv/bin/synthcohort
 # make demo    phantom -> report card, in demo/report.html
+# make reader-demo   a phantom reader study, served on this machine
 # make test    the tests, offline; the slow ones: .venv/bin/pytest -m slow
 # make check   format, lint, types, layers
 # On Linux without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves two gigabytes of download.
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.setup-done
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo reader-demo test check clean
 
 help:
 	@sed -e '/^$$/q' -e 's/^# //' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +38,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/synthcohort demo --out demo
 
+reader-demo: setup
+	$(BIN)/synthcohort reader demo --out demo-reader
+
 # Each worker has one thread: several processes of several threads slow one another down.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
@@ -48,5 +52,5 @@ check: setup
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 clean:
-	rm -rf $(VENV) demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo demo-reader build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -38,6 +38,7 @@ from ._arguments import (
     whole_numbers,
 )
 from ._cohorts_cli import VERBS, print_json
+from ._reader_cli import reader
 from ._studies_cli import study
 from .errors import SynthcohortError, UnknownName
 
@@ -50,6 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(study, name="study")
+app.add_typer(reader, name="reader")
 
 
 @app.callback(invoke_without_command=True)

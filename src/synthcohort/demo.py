@@ -16,6 +16,7 @@ from .errors import UnknownName, writing
 from .evaluate import evaluate
 from .prepare import prepare
 from .progress import say
+from .reader.design import Choices, design
 from .report import report
 from .sample import sample
 from .train import train
@@ -23,6 +24,7 @@ from .train import train
 SEED = 0
 LEARNER_SEEDS = 3
 GENERATOR = "r3gan"
+READER_IMAGES_SEEN, READER_SAMPLES, READERS = 8_000, 1_000, 3
 CONTROLS = ("memoriser",)  # `evaluate` adds gaussian, copycat and holdout by itself; they need no training
 
 
@@ -93,10 +95,7 @@ def demo(*, out: Path | str, kind: str = "heart") -> Path:
         out.mkdir(parents=True, exist_ok=True)
     say(f"1/5 A phantom of {chosen.title}: {chosen.phantom['patients']} procedural patients")
     download, cohort = out / "download", out / chosen.cohort
-    if not download.exists():
-        name = runs.fingerprint({"phantom": chosen.source, "options": chosen.phantom})
-        with runs.publishing(download, name) as folder:
-            plugins.find("phantoms", chosen.source)(**chosen.phantom).write(folder, seed=SEED)
+    _write_phantom(chosen.source, chosen.phantom, download)
     say(f"2/5 The cohort, {chosen.side} x {chosen.side} pixels")
     prepare(chosen.source, download, out=cohort, size=chosen.side, seed=SEED, **chosen.prepare)
     say(f"3/5 The generator `{GENERATOR}`, and a control that learns its images by heart")
@@ -119,6 +118,13 @@ def demo(*, out: Path | str, kind: str = "heart") -> Path:
     return page
 
 
+def _write_phantom(source: str, options: Mapping[str, Any], download: Path) -> None:
+    if download.exists():
+        return
+    with runs.publishing(download, runs.fingerprint({"phantom": source, "options": options})) as folder:
+        plugins.find("phantoms", source)(**options).write(folder, seed=SEED)
+
+
 def _evaluated(out: Path, cohort: Path, name: str) -> Path:
     folder = out / "evaluations" / name
     evaluate(
@@ -131,3 +137,30 @@ def _evaluated(out: Path, cohort: Path, name: str) -> Path:
         seed=SEED,
     )
     return folder
+
+
+def reader_study(*, out: Path | str) -> Path:
+    """Write a phantom reader study of 100 images for three readers below folder `out` and return its folder.
+
+    A second call reuses every finished part, the study and its invitations too.
+
+    Raises:
+        BadOutput: The folder cannot be written.
+    """
+    out, chosen = Path(out), KINDS["heart"]
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if (out / "study").exists():
+        say(f"{out / 'study'} is there already")
+        return out / "study"
+    say(f"1/3 A phantom of {chosen.title}, as a cohort of {chosen.side} x {chosen.side} pixels")
+    _write_phantom(chosen.source, chosen.phantom, out / "download")
+    cohort = out / "real"
+    prepare(chosen.source, out / "download", out=cohort, size=chosen.side, seed=SEED)
+    say(f"2/3 The generator `{GENERATOR}`, for a minute")
+    seen = READER_IMAGES_SEEN
+    run = train(cohort, generator=GENERATOR, out=out / "run", images_seen=seen, batch=chosen.batch, seed=SEED)
+    sample(run, out=out / "synthetic", n=READER_SAMPLES, seed=SEED)
+    say("3/3 The study")
+    choices = Choices(readers=READERS, seed=SEED, name="Demonstration")
+    return design(cohort, out / "synthetic", out=out / "study", choices=choices)

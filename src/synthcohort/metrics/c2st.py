@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from ..types import Features, Value
 from ._probe import FEWEST_PATIENTS, separation
+from ._probe import placements as placements
+from ._probe import scores as scores
 from ._sides import check_one_space, few_patients, unusable
 
 REVISION = 1

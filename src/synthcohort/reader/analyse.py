@@ -17,7 +17,8 @@ from ._analysis_figures import draw
 from ._analysis_page import page
 from ._answers import read_answers, trail_problems
 from ._readings import Readings, join
-from ._simulate import PREFIX, Observers, simulate, simulated_orders
+from ._simulate import PREFIX, simulate, simulated_orders
+from ._simulate import Observers as Observers
 from ._study import Design, read_design, read_orders, read_truth
 
 __all__ = ["PROTOCOLS", "SCHEMA_FILE", "Observers", "analyse", "write"]
