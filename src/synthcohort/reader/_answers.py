@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ EVENTS = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Index("events_of_reader", "reader", "kind"),
 )
+_COLUMNS = ("revision", *(field.name for field in fields(Answer)))
 _LOCK_KEY = 0x73796E7468
 """Of the advisory lock under which PostgreSQL adds to the trail; any constant will do."""
 
@@ -110,9 +111,9 @@ class Answers:
     def _append(connection: sa.Connection, reader: str, kind: str, presentation: str, detail: object) -> None:
         newest = sa.select(EVENTS.c.number, EVENTS.c.digest).order_by(EVENTS.c.number.desc()).limit(1)
         number, before = connection.execute(newest).first() or (0, START)
-        fields: dict[str, Any] = {"number": number + 1, "at": now(), "reader": reader, "kind": kind}
-        fields |= {"presentation": presentation, "detail": canonical(detail)}
-        connection.execute(sa.insert(EVENTS).values(**fields, digest=digest(before, **fields)))
+        event: dict[str, Any] = {"number": number + 1, "at": now(), "reader": reader, "kind": kind}
+        event |= {"presentation": presentation, "detail": canonical(detail)}
+        connection.execute(sa.insert(EVENTS).values(**event, digest=digest(before, **event)))
 
     def of_reader(self, reader: str) -> dict[str, tuple[int, Answer]]:
         """Return presentation -> its newest revision and answer."""
@@ -168,14 +169,17 @@ def _row(answer: Answer) -> dict[str, Any]:
 
 
 def _newest(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[str, tuple[int, Answer]]]:
+    """Yield presentation, newest revision and answer of the rows; columns by position, for a study has many rows."""
     order = (ANSWERS.c.answered_at, ANSWERS.c.presentation, ANSWERS.c.revision)
     newest: dict[str, tuple[int, Answer]] = {}
-    for row in connection.execute(query.order_by(*order)).mappings():
-        fields = {name: row[name] for name in row if name != "revision"}
-        fields["findings"] = tuple(json.loads(row["findings"]))
-        fields["marks"] = tuple(tuple(mark) for mark in json.loads(row["marks"]))
-        if row["revision"] >= newest.get(row["presentation"], (0,))[0]:
-            newest[row["presentation"]] = row["revision"], Answer(**fields)
+    rows = connection.execute(query.with_only_columns(*(ANSWERS.c[name] for name in _COLUMNS)).order_by(*order))
+    for revision, reader, presentation, choice, confidence, seconds, timed_out, findings, marks, at in rows.tuples():
+        if revision < newest.get(presentation, (0,))[0]:
+            continue
+        ticked = () if findings == "[]" else tuple(json.loads(findings))
+        marked = () if marks == "[]" else tuple(tuple(mark) for mark in json.loads(marks))
+        said = (choice, confidence, seconds, timed_out, ticked, marked, at)
+        newest[presentation] = revision, Answer(reader, presentation, *said)
     yield from newest.items()
 
 
