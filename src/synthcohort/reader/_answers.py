@@ -173,7 +173,7 @@ def _newest(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[
     order = (ANSWERS.c.answered_at, ANSWERS.c.presentation, ANSWERS.c.revision)
     newest: dict[str, tuple[int, Answer]] = {}
     rows = connection.execute(query.with_only_columns(*(ANSWERS.c[name] for name in _COLUMNS)).order_by(*order))
-    for revision, reader, presentation, choice, confidence, seconds, timed_out, findings, marks, at in rows.tuples():
+    for revision, reader, presentation, choice, confidence, seconds, timed_out, findings, marks, at in rows:
         if revision < newest.get(presentation, (0,))[0]:
             continue
         ticked = () if findings == "[]" else tuple(json.loads(findings))
