@@ -21,6 +21,7 @@ _NAMES = {
     "d_prime": "d\N{PRIME}",
     "criterion": "Criterion",
 }
+_PROBLEMS = 3  # named on the page; all are in analysis.json
 _SHARES = ("accuracy", "sensitivity", "specificity")
 
 
@@ -78,7 +79,11 @@ def _said(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _alarms(content: Mapping[str, Any]) -> list[str]:
     found = [words.LEARNT.format(subject=content["subject"])] if content["subject"] != "synthetic" else []
-    return [*found, *(f"The record of the answers is not whole: {problem}" for problem in content["trail"])]
+    trail = content["trail"]
+    if trail:
+        more = f" and {len(trail) - _PROBLEMS} more" if len(trail) > _PROBLEMS else ""
+        found.append(f"The record of the answers is not whole: {'; '.join(trail[:_PROBLEMS])}{more}.")
+    return found
 
 
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
