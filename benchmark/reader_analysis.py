@@ -13,8 +13,9 @@ import json
 import resource
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ import sqlalchemy as sa
 from machine import circumstances
 
 from synthcohort.reader._analysis import analysis
-from synthcohort.reader._answers import ANSWERS, open_answers, read_answers
+from synthcohort.reader._answers import ANSWERS, EVENTS, open_answers, read_answers, trail_problems
 from synthcohort.reader._readings import join
 from synthcohort.reader._simulate import Observers, simulate
 from synthcohort.reader._study import (
@@ -35,6 +36,7 @@ from synthcohort.reader._study import (
     read_truth,
     write_study,
 )
+from synthcohort.reader._trail import START, canonical, digest
 from synthcohort.reader.analyse import write
 
 _RESULTS = Path(__file__).parent / "results" / "reader_analysis.jsonl"
@@ -52,7 +54,14 @@ def make(folder: Path, images: int, readers: int) -> None:
         rows = [*rng.permutation(images), *rng.choice(images, repeats, replace=False)]
         shown = tuple(Presentation(f"{name}-{place}", int(row), 0) for place, row in enumerate(rows))
         orders.append(Order(name, "", shown))
-    fields = {"images": images, "synthetic": images // 2, "repeats": repeats, "training": 0, "blocks": 1, "seed": 0}
+    fields: dict[str, Any] = {
+        "images": images,
+        "synthetic": images // 2,
+        "repeats": repeats,
+        "training": 0,
+        "blocks": 1,
+        "seed": 0,
+    }
     design = Design(
         name="large",
         shape=(1, 64, 64),
@@ -72,23 +81,38 @@ def make(folder: Path, images: int, readers: int) -> None:
     store = open_answers(folder, create=True)
     answers = simulate(Observers(0.3), orders, kinds, seed=0)
     rows = [{**vars(each), "findings": "[]", "marks": "[]", "revision": 0} for each in answers]
-    with store.engine.begin() as connection:  # at once: the server's trail of each is another benchmark's business
+    with store.engine.begin() as connection:  # at once: the server, which adds one by one, is measured elsewhere
         connection.execute(sa.insert(ANSWERS), rows)
+        connection.execute(sa.insert(EVENTS), list(trail(rows)))
     store.engine.dispose()
 
 
+def trail(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the trail's event of each answer."""
+    before = START
+    for number, row in enumerate(rows, start=1):
+        fields = {"at": "", "reader": row["reader"], "kind": "answer", "presentation": row["presentation"]}
+        event: dict[str, Any] = {"number": number, **fields, "detail": canonical({"answer": row, "server": {}})}
+        before = digest(before, **event)
+        yield {**event, "digest": before}
+
+
 def measure(folder: Path, out: Path) -> dict[str, float]:
-    """Return seconds of reading, joining, analysing and writing."""
+    """Return seconds of reading, joining, analysing, checking the trail and writing."""
     times = [time.perf_counter()]
     design, orders, truth, answers = read_design(folder), read_orders(folder), read_truth(folder), read_answers(folder)
     times.append(time.perf_counter())
     readings = join(design, orders, truth, answers)
     times.append(time.perf_counter())
-    content = {**analysis(design, readings, protocol="paper", observers=Observers(0.3)), "trail": []}
+    content = analysis(design, readings, protocol="paper", observers=Observers(0.3))
     times.append(time.perf_counter())
-    write(content, readings, replace(design), out)
+    content["trail"] = trail_problems(folder)
+    if content["trail"]:
+        raise SystemExit(f"the trail is not whole: {content['trail'][0]}")
     times.append(time.perf_counter())
-    parts = ("read", "join", "analyse", "write")
+    write(content, readings, design, out)
+    times.append(time.perf_counter())
+    parts = ("read", "join", "analyse", "trail", "write")
     return {name: round(after - before, 2) for name, before, after in zip(parts, times, times[1:], strict=False)}
 
 
