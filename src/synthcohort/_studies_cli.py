@@ -31,6 +31,7 @@ from ._arguments import (
     count,
     files,
     names,
+    numbers,
 )
 from ._cohorts_cli import print_json
 
@@ -155,3 +156,80 @@ def study_crossvalidate(
         options=settings or (),
     )
     typer.echo(folder)
+
+
+Preset = Annotated[str, typer.Option("--preset", help="smoke, or as much as the study itself: see the how-to page.")]
+Protocol = Annotated[str, typer.Option("--protocol", help="recommended, paper or code.")]
+ShowReal = Annotated[bool, typer.Option("--show-real", help="Show real images in the page, which must then not leave.")]
+
+
+def _tell(done: Any, workers: int | None, *, as_json: bool) -> None:
+    """Print a page's path; or a plan, with what its cohorts hold before the jobs."""
+    if isinstance(done, Path):
+        typer.echo(done)
+        return
+    if as_json:
+        from .execute.plan import plan
+
+        print_json({"points": list(done.points), **plan(done.jobs, workers=workers)})
+        return
+    typer.echo(done.as_text())
+    print_plan(done.jobs, workers, as_json=False)
+
+
+@study.command("data-sharing")
+def study_data_sharing(
+    out: Out,
+    cohort: Annotated[str, typer.Argument(metavar="[COHORT|SOURCE]", help="A labelled cohort, or a source.")] = "",
+    root: Annotated[Path | None, typer.Argument(help="With a source: the folder of its download.")] = None,
+    preset: Preset = "scaled",
+    protocol: Protocol = "recommended",
+    axis: Annotated[str, typer.Option("--axis", help="classes, samples, resolution.")] = "classes,samples,resolution",
+    sides: Annotated[str, typer.Option("--sides", help="Of the resolution axis, e.g. 16,32.")] = "",
+    findings: Findings = "",
+    generators: Annotated[str, typer.Option("--generators", help="Names; the preset's when left out.")] = "",
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Whole pipelines of each setting.")] = None,
+    images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k.")] = "",
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images per step.")] = None,
+    learners: Annotated[int | None, typer.Option("--learners", min=1, help="Classifiers in each pipeline.")] = None,
+    extractor: Annotated[str, typer.Option("--extractor", help="Of the distance of runs.")] = "texture",
+    weights: Weights = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    address: Address = None,
+    device: Device = "auto",
+    plan: PlanOnly = False,
+    show_real: ShowReal = False,
+    as_json: Json = False,
+) -> None:
+    """Run study 003: what is lost by sharing samples, by label combinations, images of each, and resolution.
+
+    Finished parts are not run again.
+    """
+    found, axes = files(weights or (), "--weights"), names(axis) or []
+    seen = count(images_seen, "--images-seen") if images_seen else None
+    pixels = tuple(int(each) for each in numbers(sides, "--sides")) if sides else ()
+    from .studies.data_sharing import study
+
+    done = study(
+        cohort or None,
+        root,
+        out=out,
+        preset=preset,
+        protocol=protocol,
+        axes=axes,
+        sides=pixels,
+        findings=names(findings) or (),
+        generators=names(generators) if generators else None,
+        seeds=seeds,
+        images_seen=seen,
+        batch=batch,
+        learners=learners,
+        extractor=extractor,
+        weights=found,
+        options=settings or (),
+        how={"workers": workers, "address": address, "device": device},
+        plan=plan,
+        show_real=show_real,
+    )
+    _tell(done, workers, as_json=as_json)
