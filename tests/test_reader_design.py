@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthcohort import cli
 from synthcohort.cohort import Cohort, Facts, writing_cohort
 from synthcohort.errors import BadOption, BadOutput, InputError, Mismatch
 from synthcohort.reader import _export
@@ -159,6 +160,7 @@ def test_the_files_of_a_study(study: Path) -> None:
         reader: code_digest(code) for reader, code in codes.items()
     }
     assert (study / INVITATIONS).stat().st_mode & 0o077 == 0
+    assert (study / TRUTH).stat().st_mode & 0o077 == 0
     assert (study / TRUTH).parent.stat().st_mode & 0o077 == 0
 
 
@@ -504,6 +506,23 @@ def test_the_preregistration_fixes_files_and_rules(study: Path) -> None:
         assert said in text
     assert max(map(len, (line for line in text.splitlines() if not line.startswith("|")))) <= 120
     assert "{" not in text
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_commands(cohorts: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    design_it = ["reader", "design", *map(str, cohorts), "--out", str(tmp_path / "study"), "--images", "20"]
+    assert (
+        cli.main([*design_it, "--repeats", "2", "--findings", "Edema, Nodule", "--no-marks", "--time-limit", "30"]) == 0
+    )
+    chosen = read_design(tmp_path / "study")
+    assert (chosen.findings, chosen.marks, chosen.time_limit_s) == (("Edema", "Nodule"), False, 30)
+    capsys.readouterr()
+    for wrong in (["--margin", "0.7"], ["--repeats", "11"], ["--repeats", "2"]):  # the last: it is there already
+        assert cli.main([*design_it, *wrong]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert cli.main(["reader", "power", "--margin", "0.1", "--readers", "5", "--images", "20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"margin": 0.1, "readers": 5, "images": 20, "power": 0.5}]
+    assert cli.main(["reader", "power", "--readers", "2.5"]) == 2
 
 
 # Power

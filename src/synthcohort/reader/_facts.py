@@ -27,7 +27,10 @@ def comb(images: Array) -> Flags:
     That is how a stretched or coarsened histogram looks. Fewer than 2 % skipped levels are chance or anatomy, and count
     as none. Of 16-bit images only grids coarse enough for populated neighbours are seen; `step` sees others.
     """
-    counts = np.bincount(images.ravel(), minlength=np.iinfo(images.dtype).max + 1)
+    size = np.iinfo(images.dtype).max + 1
+    counts = np.zeros(size, np.int64)
+    for image in images:  # one at a time: bincount makes eight bytes of every pixel
+        counts += np.bincount(image.ravel(), minlength=size)
     full, used = counts >= _POPULATED, np.flatnonzero(counts)
     below, above = (np.logical_or.reduce([_moved(full, way * by) for by in range(1, _REACH + 1)]) for way in (1, -1))
     skipped = np.asarray((counts == 0) & below & above, np.bool_)

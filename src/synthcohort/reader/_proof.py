@@ -40,10 +40,12 @@ SCHEMA = 1
 LIMIT = 0.55
 FEWEST_PATIENTS = 71
 """With this many patients of whom no image changed, the exact 95 % limit keeps every classifier below `LIMIT`."""
-MOST_IMAGES = 1000
+MOST_IMAGES, FEWEST_COMPARED = 1000, 100
+MOST_VALUES = 1 << 25
+"""Of the images of one kind that are compared, which lie in memory together."""
 FOLDS = 5
 SPACES = ("pixels", "texture")
-_CHUNK = 64
+_CHUNK = 16
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -124,17 +126,17 @@ def _reference(real: Cohort, shown: Rows, seed: int) -> Rows:
     every = np.concatenate([real.split(name) for name in SPLITS])
     owners = real.samples["patient_id"].astype(str).to_numpy()
     free = every[~np.isin(owners[every], owners[shown])]
-    return _spread(free, owners, derive_seed(seed, "reader", "reference"))
+    return _spread(free, owners, MOST_IMAGES, derive_seed(seed, "reader", "reference"))
 
 
-def _spread(rows: Rows, owners: Array, seed: int) -> Rows:
-    """Return at most MOST_IMAGES rows, a second image of a patient only when every patient has one."""
+def _spread(rows: Rows, owners: Array, most: int, seed: int) -> Rows:
+    """Return at most `most` rows, a second image of a patient only when every patient has one."""
     mixed = np.random.default_rng(seed).permutation(np.sort(rows))
     seen: dict[Any, int] = {}
     turn = np.empty(len(mixed), np.int64)
     for place, owner in enumerate(owners[mixed]):
         turn[place] = seen[owner] = seen.get(owner, -1) + 1
-    return np.sort(mixed[np.argsort(turn, kind="stable")][:MOST_IMAGES])
+    return np.sort(mixed[np.argsort(turn, kind="stable")][:most])
 
 
 def _both_ways(real: Cohort, rows: Rows) -> tuple[npt.NDArray[np.bool_], tuple[Floats, Floats]]:
@@ -229,12 +231,13 @@ def _compared(real: Cohort, subject: Cohort, seed: int) -> dict[str, Any]:
 
 def _samples(real: Cohort, subject: Cohort, seed: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Return exported images of both kinds (n, H, W, C), real ones held out, and their patients."""
+    most = int(np.clip(MOST_VALUES // int(np.prod(real.facts.shape)), FEWEST_COMPARED, MOST_IMAGES))
     images, patients = [], []
     for cohort, kind in ((real, "real"), (subject, "synthetic")):
         every = np.concatenate([cohort.split(name) for name in SPLITS])
         rows = held_out(cohort) if cohort.facts.provenance == "real" else np.sort(every)
         owners = cohort.samples["patient_id"].astype(str).to_numpy()
-        chosen = _spread(rows, owners, derive_seed(seed, "reader", "compared", kind))
+        chosen = _spread(rows, owners, most, derive_seed(seed, "reader", "compared", kind))
         images.append(np.stack([exported(cohort.images[row], cohort.facts.value_range) for row in chosen]))
         patients.append(owners[chosen])
     return (images[0], images[1]), (patients[0], patients[1])
@@ -252,7 +255,7 @@ def _pixels(real: Cohort, images: tuple[Array, Array], patients: tuple[Array, Ar
     found: dict[str, Any] = {}
     for name in SPACES:
         extractor = plugins.find("extractors", name)()
-        sides = [extractor.extract(each, real.facts.value_range).reshape(len(each), -1) for each in stored]
+        sides = [_extracted(extractor, each, real.facts.value_range) for each in stored]
         made = [Features(values, owner, name) for values, owner in zip(sides, patients, strict=True)]
         found[name] = _plain(c2st.score(made[0], made[1], seed=seed)[0])
     as_stored = [
@@ -263,6 +266,13 @@ def _pixels(real: Cohort, images: tuple[Array, Array], patients: tuple[Array, Ar
     sizes = [np.array([len(zlib.compress(image.tobytes(), 6)) for image in each], np.float64) for each in images]
     found["size if it were compressed"] = one_fact(sizes[0], sizes[1], patients).to_json()
     return found
+
+
+def _extracted(extractor: Any, images: Array, value_range: tuple[float, float]) -> Array:
+    """Return features (n, d), made of few images at a time: whole reading-room images are large."""
+    starts = range(0, len(images), _CHUNK)
+    parts = [extractor.extract(images[start : start + _CHUNK], value_range) for start in starts]
+    return np.concatenate(parts).reshape(len(images), -1)
 
 
 def _plain(value: Value) -> Mapping[str, Any]:
