@@ -329,7 +329,10 @@ def card_line(tmp_path: Path, analysis_file: Path | None) -> dict[str, Any]:
     content = json.loads(page.with_suffix(".json").read_text())
     schema = json.loads((Path(report.__code__.co_filename).parent / "schema/report.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(content)
-    return dict(next(line for line in content["subjects"][0]["card"]["lines"] if line["number"] == 14))
+    missing = {each["title"] for each in content["not_measured"]}
+    line = next(line for line in content["subjects"][0]["card"]["lines"] if line["number"] == 14)
+    assert ("Experts' eyes" in missing) == line["said"].startswith("Not done.")
+    return dict(line)
 
 
 def test_the_card_shows_the_readers(tmp_path: Path, analysed: Path) -> None:

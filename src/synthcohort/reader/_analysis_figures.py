@@ -55,7 +55,7 @@ def draw(content: Mapping[str, Any], readings: Readings) -> dict[str, str]:
 
 def _test(content: Mapping[str, Any], readings: Readings) -> str:
     """Accuracy and area with both intervals against the margin."""
-    tests = [(name, content["equivalence"][key]) for key, name in (("accuracy", "accuracy"), ("auc", "AUC"))]
+    tests = [(name, content["equivalence"][key]) for key, name in (("accuracy", "accuracy"), ("auc", "AUC (as %)"))]
     shown = [(name, test) for name, test in tests if test["status"] == "ok"]
     if not shown:
         return ""

@@ -44,7 +44,9 @@ class Equivalence:
         """Return the verdict as it is printed."""
         if self.verdict == "equivalent":
             return f"equivalent within \N{PLUS-MINUS SIGN}{self.margin:.2f}"
-        return self.verdict if self.verdict == "cannot tell" else f"told apart ({self.verdict})"
+        if self.verdict == "cannot tell":
+            return "cannot tell: the study is too small"  # not "they cannot tell"
+        return f"told apart ({self.verdict})"
 
 
 def equivalence(found: Estimate, *, margin: float, alpha: float = 0.05) -> Equivalence:

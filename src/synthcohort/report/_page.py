@@ -21,6 +21,7 @@ from ._glossary import Term, term
 from ._numbers import number
 from ._overview import overview, overview_figures
 from ._read import Evaluation
+from ._reader_study import experts
 from ._subject import Subject
 from ._table import facts_of, score_groups
 
@@ -80,7 +81,8 @@ def _also_missing(found: Sequence[Subject]) -> list[str]:
 
 def measured(found: Sequence[Subject]) -> set[str]:
     """Return the metrics that have a value for some cohort."""
-    return {c.subject.metric for s in found for c in s.comparisons if usable(c.subject)}
+    held = {part.score.metric for s in found if (part := experts(s.evaluation)).score}
+    return held | {c.subject.metric for s in found for c in s.comparisons if usable(c.subject)}
 
 
 def runs_of_each(found: Sequence[Subject]) -> int:
