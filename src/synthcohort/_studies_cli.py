@@ -233,3 +233,56 @@ def study_data_sharing(
         show_real=show_real,
     )
     _tell(done, workers, as_json=as_json)
+
+
+@study.command("gan-study")
+def study_gan_study(
+    out: Out,
+    cohorts: Annotated[
+        list[Path] | None, typer.Argument(metavar="[COHORT...]", help="Real cohorts with masks.")
+    ] = None,
+    preset: Preset = "scaled",
+    protocol: Protocol = "recommended",
+    generators: Annotated[str, typer.Option("--generators", help="Names; the preset's when left out.")] = "",
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Runs of each search.")] = None,
+    images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k.")] = "",
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images per step.")] = None,
+    samples: Annotated[int | None, typer.Option("--n", min=1, help="Samples of each best run.")] = None,
+    learners: Annotated[int | None, typer.Option("--learners", min=1, help="U-Nets of each arm.")] = None,
+    extractor: Annotated[str, typer.Option("--extractor", help="Of the distance of runs.")] = "texture",
+    weights: Weights = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    address: Address = None,
+    device: Device = "auto",
+    plan: PlanOnly = False,
+    show_real: ShowReal = False,
+    as_json: Json = False,
+) -> None:
+    """Run study 000: what each generator is worth to a U-Net, after a search over its hyper-parameters.
+
+    Finished parts are not run again.
+    """
+    found = files(weights or (), "--weights")
+    seen = count(images_seen, "--images-seen") if images_seen else None
+    from .studies.gan_study import study
+
+    done = study(
+        cohorts or (),
+        out=out,
+        preset=preset,
+        protocol=protocol,
+        generators=names(generators) if generators else None,
+        trials=trials,
+        images_seen=seen,
+        batch=batch,
+        n=samples,
+        learners=learners,
+        extractor=extractor,
+        weights=found,
+        options=settings or (),
+        how={"workers": workers, "address": address, "device": device},
+        plan=plan,
+        show_real=show_real,
+    )
+    _tell(done, workers, as_json=as_json)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 
 from ..errors import writing
 from ..figures import svg_source
@@ -133,6 +134,23 @@ def grid(name: str, caption: str, images: Array, masks: Array | None = None, *, 
     """Return images as one picture in the page; they are not written beside it."""
     sheet = contact_sheet(images, masks, columns=min(columns, max(len(images), 1)))
     return Figure(name, caption, source=f"data:image/png;base64,{base64.b64encode(png_bytes(sheet)).decode()}")
+
+
+def showable(evaluation: Path, rows: Array) -> Array:
+    """Return which samples may be shown without real images: those that no search took for a copy.
+
+    Args:
+        evaluation: The EVAL folder that judged them; without its table nothing may be shown.
+        rows: Positions in the cohort that it judged.
+    """
+    try:
+        judged = pd.read_parquet(evaluation / "samples.parquet")
+    except (OSError, ValueError):
+        return rows[:0]
+    columns = [name for name in ("copy", "mask_copy") if name in judged]
+    flagged = judged[columns].fillna(False).astype(bool).any(axis=1).to_numpy()
+    kept: Array = rows[~flagged[rows]]
+    return kept
 
 
 def joined(names: Iterable[str]) -> str:

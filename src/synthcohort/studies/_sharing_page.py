@@ -14,7 +14,19 @@ from ..execute import Outcome
 from ..runs import derive_seed, write_atomic
 from . import _figures, _parts
 from ._cost import cost_section
-from ._page import HIDDEN, REAL_BANNER, Figure, Section, Table, grid, joined, p_value, with_interval, write_page
+from ._page import (
+    HIDDEN,
+    REAL_BANNER,
+    Figure,
+    Section,
+    Table,
+    grid,
+    joined,
+    p_value,
+    showable,
+    with_interval,
+    write_page,
+)
 from ._points import Point
 from ._sharing_findings import findings
 from ._sharing_jobs import Pipeline, Wanted
@@ -207,8 +219,12 @@ def _pictures(
         name = pipeline.generator
         cohort = Cohort(folder / _parts.SYNTHETIC)
         test = cohort.split("test")
+        test = test if show_real else showable(folder / _parts.EVALUATION, test)
         rng = np.random.default_rng(derive_seed(0, "shown", name))
         chosen = np.sort(rng.permutation(test)[: 2 * SHOWN])
+        if not len(chosen):
+            made.texts.append(f"{name}: no sample may be shown, since all count as copies.")
+            continue
         caption = f"Samples of {name}, drawn at random (Figures 4 and S3, S5, upper rows): {pipeline.point.name}."
         made.figures.append(grid(f"figure-4-{name}", caption, cohort.images[chosen]))
         for figure, words in (("nearest", "Figures 4, S2, S3, S5"), ("occlusion", "Figures 6, 7, S4")):

@@ -68,7 +68,7 @@ def study(
         sides: In pixels.
         findings: Labels that count in a scaled study.
         generators: Names.
-        seeds: Whole pipelines of each point and generator.
+        seeds: Whole pipelines of each.
         images_seen: Training images to see; published points have their own.
         batch: Images per step; likewise.
         learners: Fits of each classifier in a pipeline.
@@ -85,11 +85,10 @@ def study(
     chosen = _preset(preset, generators, seeds, images_seen, batch, learners)
     out, wanted = Path(out), _wanted(chosen, protocol, options, extractor, dict(weights or {}))
     _check(axes, (how or {}).get("device", "auto"))
-    points, cohorts = _cohorts(cohort, root, preset, wanted, axes, sides, findings, out)
+    points, cohorts = _opened(out, (cohort, root), preset, wanted, (axes, sides, findings), plan=plan)
     found = pipelines(points, cohorts, wanted)
     if plan:
         return Plan([point.to_json() for point in points], [pipeline.score for pipeline in found])
-    runs.open_run(out, _config(cohort, root, preset, wanted, axes, sides, findings))
     execute(cohorts.values(), out, **(how or {}))  # what a cohort cannot hold is said before any training
     outcomes = execute([pipeline.score for pipeline in found], out, **(how or {}))
     return _written(out, points, found, outcomes, wanted, preset=preset, show_real=show_real)
@@ -174,6 +173,30 @@ def _check(axes: Sequence[str], device: str) -> None:
     for axis in axes or ("",):
         if axis not in AXES:
             raise BadOption("An axis is classes, samples or resolution", f"'{axis}'", "Name some of them")
+
+
+def _opened(
+    out: Path,
+    given: tuple[Path | str | None, Path | str | None],
+    preset: str,
+    wanted: Wanted,
+    chosen: tuple[Sequence[str], Sequence[int], Sequence[str]],
+    *,
+    plan: bool,
+) -> tuple[list[Point], dict[str, Any]]:
+    """Open the study folder and return the points and the jobs that make their cohorts; a plan opens none.
+
+    What is wrong with a cohort is said before the folder is there; one that the study makes itself lies in it.
+    """
+    cohort, root = given
+    config = _config(cohort, root, preset, wanted, *chosen)
+    makes = cohort is None or (root is not None and preset != "published")
+    if makes:
+        runs.open_run(out, config)
+    found = _cohorts(cohort, root, preset, wanted, *chosen, out)
+    if not (makes or plan):
+        runs.open_run(out, config)
+    return found
 
 
 def _config(

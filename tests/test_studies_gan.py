@@ -1,0 +1,227 @@
+"""Study 000: draws from Table 1, arms and their Dice, verdicts on made-up rows, refusals, a whole one in miniature."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synthcohort import plugins
+from synthcohort.cohort import Cohort
+from synthcohort.errors import BadOption, InputError, UnknownName
+from synthcohort.metrics.dice import dice_table, mean_dice
+from synthcohort.nets.generator import RESERVED, build
+from synthcohort.studies import _arms, gan_study
+from synthcohort.studies._gan_findings import findings
+from synthcohort.studies._gan_jobs import AUGMENTED, BOTH, ORIGINAL, PRESETS, SYNTHETIC
+from synthcohort.studies._gan_rows import correlations
+from synthcohort.studies._plan import Plan
+from synthcohort.studies._table1 import LEARNING_RATE, ROWS, draws, space
+
+SEARCHED = ("dcgan", "lsgan", "wgan", "wgan_gp", "hinge")
+
+
+@pytest.fixture(autouse=True)
+def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNTHCOHORT_HOME", str(tmp_path / "home"))
+
+
+# Table 1.
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_every_draw_is_a_network_that_can_be_built(name: str, discs: Path) -> None:
+    facts, plugin = Cohort(discs).facts, plugins.find("generators", name)
+    found = draws(name, 12, seed=0)
+    assert found[0] == {}
+    assert len({json.dumps(each, sort_keys=True) for each in found}) == 12
+    for each in found[:4]:
+        small = {**each, **{key: min(each[key], 16) for key in ("filters", "critic_filters") if key in each}}
+        build(name, facts, plugins.resolve(plugin, small, reserved=RESERVED))
+
+
+def test_draws_do_not_depend_on_how_many_there_are_and_stay_in_table_1() -> None:
+    assert draws("wgan", 9, seed=3)[:4] == draws("wgan", 4, seed=3)
+    assert draws("wgan", 4, seed=3) != draws("wgan", 4, seed=4)
+    values = space("wgan")
+    assert values["clip"] == (0.0, 0.01, 0.1)
+    assert values[LEARNING_RATE] == (4e-5, 5e-5, 1e-4, 2e-4, 1e-3)
+    for each in draws("wgan", 30, seed=0)[1:]:
+        assert each["generator_learning_rate"] == each["critic_learning_rate"]
+        assert all(each[option] in allowed for option, allowed in values.items() if option != LEARNING_RATE)
+    assert "penalty" not in values
+    assert "clip" not in space("dcgan")
+    assert len(ROWS) == 17
+
+
+def test_a_penalty_takes_no_batch_norm_but_in_the_paper_s_protocol() -> None:
+    found = [each for each in draws("wgan_gp", 60, seed=0) if each.get("penalty")]
+    assert {each["critic_norm"] for each in found} == {"instance"}
+    paper = [each for each in draws("wgan_gp", 60, seed=0, protocol="paper") if each.get("penalty")]
+    assert {each["critic_norm"] for each in paper} == {"instance", "batch"}
+
+
+def test_what_was_not_searched_has_one_trial() -> None:
+    assert draws("spade", 20, seed=0) == [{}]
+    assert {each["filters"] for each in draws("dcgan", 20, seed=0, most_filters=16)} == {16}
+
+
+# Arms.
+
+
+def test_augmented_images_begin_with_the_originals_and_move_with_their_masks(discs: Path) -> None:
+    pair = _arms.real(Cohort(discs), "train")
+    images, masks = _arms.moved(pair, 60, seed=0)
+    assert np.array_equal(images[:30], pair[0])
+    assert np.array_equal(masks[:30], pair[1])
+    assert (images.dtype, masks.dtype, len(images)) == (np.uint8, np.uint8, 60)
+    # A disc is brighter than what is around it: where masks move otherwise than images, it is not.
+    inside = [image[0][mask == 1].mean() - image[0][mask == 0].mean()
+              for image, mask in zip(images[30:], masks[30:], strict=True) if mask.any()]  # fmt: skip
+    assert min(inside) > 60
+    assert np.mean([not np.array_equal(images[30 + i], images[i]) for i in range(30)]) == 1
+    again, _ = _arms.moved(pair, 40, seed=0)
+    assert np.array_equal(again, images[:40])
+
+
+def test_dice_is_that_of_the_metric_and_learners_are_averaged(discs: Path) -> None:
+    cohort = Cohort(discs)
+    train, val = _arms.real(cohort, "train"), _arms.real(cohort, "val")
+    options = {"width": 4, "images_seen": 200, "batch": 8, "patience_images": 200}
+    line = _arms.dice(cohort, train, val, options, learners=2, seed=0)
+    assert 0 <= line["low"] <= line["value"] <= line["high"] <= 1
+    assert line["by_class"]["disc"] == pytest.approx(line["value"])
+    assert (line["images"], line["patients"]) == (30, 4)
+    alone = [_arms.dice(cohort, train, val, options, learners=1, seed=0)["value"]]
+    assert line["value"] != alone[0]  # the second learner counts
+    truth = _arms.real(cohort, "test")[1]
+    assert mean_dice(dice_table(truth, truth, np.arange(len(truth)), [1])[1])[-1] == 1
+
+
+# Findings.
+
+
+def rows(real: float = 0.9, *, simple: float = 0.4, styled: float = 0.8) -> list[dict[str, Any]]:
+    def row(trained: str, generator: str, dice: float) -> dict[str, Any]:
+        known = {"cohort": "c", "trained": trained, "generator": generator, "distance": 1.0}
+        return {**known, "dice": dice, "low": dice - 0.01, "high": dice + 0.01}
+
+    table = [row(ORIGINAL, "", real), row(AUGMENTED, "", real)]
+    for name, dice in (("dcgan", simple), ("stylegan2", styled)):
+        table += [row(SYNTHETIC, name, dice), row(BOTH, name, real)]
+    return table
+
+
+def said(table: Any, *, learners: int = 3, **changes: Any) -> dict[str, str]:
+    given: dict[str, Any] = {"trials": [], "failures": [], "copied": [], "ranks": [], "sizes": {"c": 100}, **changes}
+    return {found.key: found.verdict for found in findings(table, **given, learners=learners)}
+
+
+def test_table_2_speaks_for_and_against_what_was_published() -> None:
+    verdicts = said(rows())
+    assert {verdicts[key] for key in ("simple", "none-equals", "augmentation")} == {"supports"}
+    other = said(rows(0.7, simple=0.75, styled=0.8))
+    assert {other[key] for key in ("simple", "none-equals")} == {"contradicts"}
+    assert set(said(rows(), learners=2).values()) == {"cannot tell"}
+    assert set(said([]).values()) == {"cannot tell"}
+
+
+def test_ranks_copies_spreads_and_failures_have_rules_of_their_own() -> None:
+    loose = [{"cohort": "c", "over": "checkpoints", "n": 20, "rho": 0.2, "low": -0.2, "high": 0.5}]
+    assert said([], ranks=loose)["rank"] == "supports"
+    assert said([], ranks=[{**loose[0], "low": 0.8, "high": 0.95}])["rank"] == "contradicts"
+    share = {"generator": "dcgan", "metric": "copies", "extractor": "pixels", "value": 0.5}
+    both = [{**share, "cohort": "small", "low": 0.4, "high": 0.6}, {**share, "cohort": "c", "low": 0.0, "high": 0.1}]
+    assert said([], copied=both, sizes={"c": 900, "small": 50})["memorised"] == "supports"
+    assert said([], copied=both, sizes={"c": 900})["memorised"] == "cannot tell"
+    rng = np.random.default_rng(0)
+    trials = [
+        {"cohort": "c", "generator": name, "distance": 100 + spread * rng.normal(), "collapsed": name != "hinge"}
+        for name, spread in (("hinge", 0.1), ("dcgan", 20), ("lsgan", 20), ("wgan", 3))
+        for _ in range(20)
+    ]
+    verdicts = said([], trials=trials)
+    assert {verdicts[key] for key in ("hinge", "sensitive", "most-fail")} == {"supports"}
+    assert said([], trials=trials[:20])["most-fail"] == "cannot tell"
+
+
+def test_correlations_are_over_best_runs_and_over_all_checkpoints() -> None:
+    points = [
+        {"cohort": "c", "generator": name, "share": share, "distance": d, "dice": -d}
+        for d, (name, share) in enumerate((name, share) for name in "abcdefg" for share in (0.5, 1.0))
+    ]
+    over = {line["over"]: line for line in correlations(points)}
+    assert (over["generators"]["n"], over["checkpoints"]["n"]) == (7, 14)
+    assert over["checkpoints"]["rho"] == pytest.approx(1)
+
+
+# Refusals and a whole study.
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"generators": ["dcgn"]}, UnknownName, "Did you mean 'dcgan'"),
+        ({"preset": "small"}, BadOption, "'small'"),
+        ({"protocol": "code"}, BadOption, "'code'"),
+        ({"trials": 0}, BadOption, "trials 0"),
+        ({"options": ["filter=1"]}, BadOption, "'filter'"),
+        ({"how": {"device": "cuda:9"}}, BadOption, "'cuda:9'"),
+        ({"cohorts": []}, InputError, "none is named"),
+    ],
+)
+def test_what_cannot_be_starts_nothing(
+    discs: Path, tmp_path: Path, changes: dict[str, Any], error: type, message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        gan_study.study(**{"cohorts": [discs], "out": tmp_path / "study", "protocol": "paper", **changes})
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_cohort_without_masks_or_twice_is_refused(discs: Path, labelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="labelled has none"):
+        gan_study.study([labelled], out=tmp_path / "study")
+    with pytest.raises(InputError, match="'discs'"):
+        gan_study.study([discs, discs], out=tmp_path / "study", protocol="paper")
+    with pytest.raises(InputError, match="needs 16 images in val: discs has 9"):
+        gan_study.study([discs], out=tmp_path / "study")
+
+
+def test_a_plan_counts_and_starts_nothing(discs: Path, tmp_path: Path) -> None:
+    plan = gan_study.study([discs], out=tmp_path / "study", generators=["dcgan", "spade"], trials=5, plan=True,
+                           protocol="paper")  # fmt: skip
+    assert isinstance(plan, Plan)
+    kinds = [job.kind for job in plan.jobs]
+    assert (kinds.count("trial"), kinds.count("unet"), kinds.count("checkpoint")) == (6, 6, 4)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.slow
+def test_a_whole_study(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = dataclasses.replace(
+        PRESETS["smoke"], generators=("dcgan", "gaussian"), images_seen=64, n=60, compared=32, learners=1, explain=(),
+        task={"width": 2, "images_seen": 64, "patience_images": 64, "batch": 8},
+    )  # fmt: skip
+    monkeypatch.setitem(gan_study.PRESETS, "smoke", tiny)
+    given: dict[str, Any] = {"preset": "smoke", "protocol": "paper", "out": tmp_path / "study", "how": {"workers": 1}}
+    page = gan_study.study([discs], **given)
+    assert isinstance(page, Path)
+    out = tmp_path / "study"
+    table = json.loads((out / "table.json").read_text())["table_2"]
+    assert [(row["trained"], row["generator"]) for row in table] == [
+        (ORIGINAL, ""), (AUGMENTED, ""), (SYNTHETIC, "dcgan"), (BOTH, "dcgan"), (SYNTHETIC, "gaussian"),
+        (BOTH, "gaussian"),
+    ]  # fmt: skip
+    assert all(row["dice"] is not None for row in table)
+    assert [row["images"] for row in table] == [30, 90, 48, 78, 48, 78]
+    verdicts = {found["verdict"] for found in json.loads((out / "findings.json").read_text())}
+    assert verdicts == {"cannot tell"}
+    trials = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert [(row["generator"], row["trial"]) for row in trials] == [("dcgan", 0), ("dcgan", 1), ("gaussian", 0)]
+    before = page.read_bytes()
+    gan_study.study([discs], **given)
+    assert page.read_bytes() == before
