@@ -158,4 +158,5 @@ def test_a_finding_that_does_not_occur_and_a_cohort_without_labels_are_refused(
     cohort = Cohort(many)
     cohort.samples["label.c"] = False
     with pytest.raises(InputError, match="'c' is in none of many"):
-        scaled(cohort)
+        scaled(cohort, findings=["a", "c"])
+    assert max(point.labels for point in scaled(cohort)) == 2  # one that is not named is left out

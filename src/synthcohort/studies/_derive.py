@@ -14,7 +14,7 @@ from .. import runs
 from .._cut import Cut, cut
 from ..cohort import Cohort, Facts, existing, writing_cohort
 from ..types import SPLITS, Array
-from ._points import first_of_each, labels_of
+from ._points import first_of_each, labels_of, occurring
 
 REVISION = 1
 
@@ -40,7 +40,7 @@ def derive(cohort: Cohort, out: Path, *, wanted: Cut, size: int, seed: int, find
     config |= {"size": size, "seed": seed, "findings": list(findings)}
     if finished := existing(out, config):
         return finished
-    positions, names = _taken(cohort, wanted, seed, tuple(findings) or cohort.facts.labels)
+    positions, names = _taken(cohort, wanted, seed, tuple(findings) or occurring(cohort))
     factor = cohort.facts.shape[1] // size
     facts = _facts(cohort, names, factor, {**config, "step": "derive", "fingerprint": runs.fingerprint(config)})
     table = _table(cohort, positions, names, factor)

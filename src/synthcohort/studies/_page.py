@@ -47,12 +47,14 @@ class Figure:
         caption: What it shows; its first sentence is the alternative text.
         svg: The figure, or "".
         source: A picture as the source of an image, where it is no SVG.
+        real: Whether it shows real images: it then stands in the page only, and in no file beside it.
     """
 
     name: str
     caption: str
     svg: str = ""
     source: str = ""
+    real: bool = False
 
     def shown(self) -> dict[str, Any]:
         """Return what the template prints."""
@@ -91,7 +93,7 @@ def write_page(out: Path, title: str, lead: Sequence[str], sections: Sequence[Se
     html = environment.get_template("study.html").render(title=title, lead=lead, sections=shown, banner=banner)
     with writing(out):
         (out / "figures").mkdir(parents=True, exist_ok=True)
-        for figure in (figure for section in sections for figure in section.figures if figure.svg):
+        for figure in (figure for section in sections for figure in section.figures if figure.svg and not figure.real):
             write_atomic(out / "figures" / f"{figure.name}.svg", figure.svg)
         write_atomic(out / "tables.md", "\n".join(_markdown(section) for section in sections if section.tables))
         write_atomic(out / "report.html", html)

@@ -295,16 +295,22 @@ class _Pool:
         ]
 
 
+def occurring(cohort: Cohort) -> tuple[str, ...]:
+    """Return the labels that some training image has: study 003's code, too, drops the others."""
+    present = (cohort.label_matrix()[cohort.split("train")] == 1).any(0)
+    return tuple(name for name, there in zip(cohort.facts.labels, present, strict=True) if there)
+
+
 def labels_of(cohort: Cohort, findings: Sequence[str]) -> Array:
-    """Return the labels (N, L) of some findings, or of all.
+    """Return the labels (N, L) of some findings, or of all that occur.
 
     Raises:
-        InputError: There are none, or one of them is in no training image.
+        InputError: There are none, or one that is named is in no training image.
     """
     if not cohort.facts.labels:
         rule = "The study of data sharing needs a cohort with labels"
         raise InputError(rule, f"{cohort.path.name} has none", "Prepare one with --findings, or use gan-study")
-    names = list(findings) or list(cohort.facts.labels)
+    names = list(findings) or list(occurring(cohort))
     for name in names:
         if name not in cohort.facts.labels:
             known = ", ".join(cohort.facts.labels)

@@ -258,7 +258,7 @@ def _explained(evaluation: Path, figure: str, words: str, name: str, made: Secti
     if not show_real:
         made.texts.append(f"{words}, {name}: {HIDDEN}")
         return []
-    return [Figure(f"{figure}-{name}", f"{words}, {name}. {told.get('said', '')}", svg)]
+    return [Figure(f"{figure}-{name}", f"{words}, {name}. {told.get('said', '')}", svg, real=True)]
 
 
 def _protocol(wanted: Wanted) -> Section:
