@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from synthcohort.errors import BadOption, InputError, MissingDependency
@@ -274,3 +275,15 @@ def _as_synthetic(labelled: Path, out: Path, keep: int | None = None) -> Path:
             writer.append((np.asarray(real.images[place]) * 0.9).astype(np.uint8), None, table)
         writer.finish()
     return out
+
+
+def test_umap_leaves_torch_the_threads_that_it_had() -> None:
+    # numba sets OpenMP's threads to all cores: a fit that followed in the same process took 14 times as long.
+    pytest.importorskip("umap")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        _flattened.flattened({"a": np.random.default_rng(0).normal(size=(40, 5))}, seed=0)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

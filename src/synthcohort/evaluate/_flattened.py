@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ..errors import MissingDependency
 from ..types import Array
@@ -50,12 +52,22 @@ def flattened(sets: Mapping[str, Array], *, seed: int) -> dict[str, npt.NDArray[
     if (rows == rows[0]).all():
         return "all images are the same in this space"
     rows = rows if pixels else _scaled(rows)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _same_threads():
         warnings.simplefilter("ignore")  # of disconnected graphs and numba's caches: nothing a reader can act on
         laid_out = _imported().UMAP(n_neighbors=15, min_dist=0.1, random_state=seed % 2**32, n_jobs=1)
         points = np.asarray(laid_out.fit_transform(rows), np.float64)
     ends = np.cumsum([len(values) for values in sets.values()])[:-1]
     return dict(zip(sets, np.split(points, ends), strict=True))
+
+
+@contextlib.contextmanager
+def _same_threads() -> Iterator[None]:
+    """Give torch its threads back: numba sets OpenMP's to all cores, and a later fit would be slow and another."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _scaled(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
