@@ -34,7 +34,7 @@ ROWS = (
         "_checks",
         "_files",
     ),
-    ("_listing", "gates", "claims"),
+    ("_listing", "gates", "table_1", "claims"),
     ("cohort", "weights"),
     ("nets", "source", "dicom", "format"),
     ("sources", "phantoms", "generators", "tasks", "extractors", "metrics", "formats"),

@@ -20,7 +20,8 @@ from synthcohort.studies._gan_findings import findings
 from synthcohort.studies._gan_jobs import AUGMENTED, BOTH, ORIGINAL, PRESETS, SYNTHETIC
 from synthcohort.studies._gan_rows import correlations
 from synthcohort.studies._plan import Plan
-from synthcohort.studies._table1 import LEARNING_RATE, ROWS, draws, space
+from synthcohort.studies._table1 import draws, space
+from synthcohort.table_1 import LEARNING_RATE, ROWS
 
 SEARCHED = ("dcgan", "lsgan", "wgan", "wgan_gp", "hinge")
 

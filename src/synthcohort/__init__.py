@@ -21,12 +21,25 @@ if TYPE_CHECKING:
     from .prepare import prepare as prepare
     from .report import report as report
     from .sample import sample as sample
+    from .search import search as search
     from .train import train as train
     from .withhold import withhold as withhold
 
 __version__ = "0.1.0"
 
-_VERBS = ("demo", "describe", "doctor", "evaluate", "export", "prepare", "report", "sample", "train", "withhold")
+_VERBS = (
+    "demo",
+    "describe",
+    "doctor",
+    "evaluate",
+    "export",
+    "prepare",
+    "report",
+    "sample",
+    "search",
+    "train",
+    "withhold",
+)
 _HOMES = {"Cohort": "cohort", "verify": "cohort", **{verb: verb for verb in _VERBS}}
 __all__ = sorted([*_HOMES, "__version__"])
 

@@ -39,6 +39,7 @@ from ._arguments import (
 )
 from ._cohorts_cli import VERBS, print_json
 from ._reader_cli import reader
+from ._search_cli import search
 from ._studies_cli import study
 from .errors import SynthcohortError, UnknownName
 
@@ -79,6 +80,7 @@ def demo(
 
 for _verb in VERBS:
     app.command()(_verb)
+app.command()(search)
 
 
 @app.command()

@@ -13,12 +13,13 @@ from ..cohort import Cohort
 from ..errors import writing
 from ..execute import Job, Outcome
 from ..runs import derive_seed, write_atomic
+from ..table_1 import ROWS
 from . import _figures, _gan_rows, _parts
 from ._cost import cost_section
 from ._gan_findings import findings
 from ._gan_jobs import SYNTHETIC, Searched, Wanted
 from ._page import HIDDEN, REAL_BANNER, Figure, Section, Table, grid, joined, number, showable, write_page
-from ._table1 import ROWS, value_of
+from ._table1 import value_of
 from ._verdicts import section, silenced, write_findings
 
 Row = dict[str, Any]

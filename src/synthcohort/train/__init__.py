@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def train(
     options: Mapping[str, Any] | Iterable[str] = (),
     stop: Mapping[str, Any] | Iterable[str] = (),
     weights: Mapping[str, Path] | None = None,
+    watch: Callable[[int, float], None] | None = None,
 ) -> Path:
     """Train a generator on a cohort's training split and return the run folder.
 
@@ -66,6 +67,8 @@ def train(
         options: The generator's options, as a mapping or "key=value" texts.
         stop: Options of a convergence stop: see `train._convergence.Rule`; none for no such stop.
         weights: Extractor -> file of its weights, for the convergence stop.
+        watch: Called after each look of the convergence stop with the images seen and the distance. What it raises
+            ends the training, which another call takes up again.
 
     Raises:
         InputError: The cohort, an option or the output is wrong.
@@ -99,7 +102,7 @@ def train(
         convergence = None
         if rule and total:
             file = (weights or {}).get(rule.extractor)
-            convergence = Convergence(rule, out, source, seed=seed, precision=precision, weights=file)
+            convergence = Convergence(rule, out, source, seed=seed, precision=precision, weights=file, watch=watch)
             config["stop"] = convergence.manifest()
         stack.enter_context(writing(out))
         stack.enter_context(run_folder(out, config))

@@ -7,7 +7,7 @@ took the training images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,15 +80,24 @@ class Convergence:
         seed: Run seed.
         precision: Of the run.
         weights: Of the extractor, or None.
+        watch: Told the images seen and the distance after each look.
 
     Raises:
         InputError: There are too few images to compare, or no such extractor or weights.
     """
 
     def __init__(
-        self, rule: Rule, out: Path, cohort: Cohort, *, seed: int, precision: str, weights: Path | None
+        self,
+        rule: Rule,
+        out: Path,
+        cohort: Cohort,
+        *,
+        seed: int,
+        precision: str,
+        weights: Path | None,
+        watch: Callable[[int, float], None] | None = None,
     ) -> None:
-        self.rule, self._out, self._seed, self._precision = rule, out, seed, precision
+        self.rule, self._out, self._seed, self._precision, self._watch = rule, out, seed, precision, watch
         self._log = runs.RowLog(out / CONVERGENCE)
         self._extractor = plugins.find("extractors", rule.extractor)(weights=weights)
         positions = cohort.split(rule.against)
@@ -120,6 +129,8 @@ class Convergence:
         if best is None or found < best["frechet"]:
             runs.save_tensors(self._out / BEST, averaged_state(model, averages), self.manifest(), images_seen=seen)
         self._log.append([{"images_seen": seen, "frechet": found, "space": self.rule.extractor, "n": self._count}])
+        if self._watch:
+            self._watch(seen, found)
         return self.converged()
 
     def converged(self) -> bool:
