@@ -3,7 +3,7 @@
     python search_workers.py --storage sqlite:////tmp/x/trials.sqlite [--workers 8] [--trials 500] [--kill 2]
 
 Each trial sleeps for a few milliseconds instead of training. `--kill` workers get SIGKILL in the middle, and others
-take their trials over. One JSON line.
+take their trials over. One row of results.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from machine import processor
+from machine import circumstances
 
 from synthcohort.search import Terms, _trials, _worker
 from synthcohort.search._space import Choices, Range
+
+RESULTS = Path(__file__).parent / "results" / "search_workers.jsonl"
 
 _trials.HEARTBEAT_SECONDS, _trials.SILENT_SECONDS = 1, 8  # of a worker that trains for minutes: 10 and 60
 
@@ -77,6 +79,7 @@ def main() -> int:
     rates = Counter(trial.params["rate"] for trial in _trials.done(study))
     row = {
         "benchmark": "search workers",
+        "command": f"search_workers.py --workers {given.workers} --trials {given.trials} --kill {given.kill}",
         "storage": given.storage.partition(":")[0],
         "workers": given.workers,
         "killed": given.kill,
@@ -87,8 +90,10 @@ def main() -> int:
         "finished_without_a_mark": len(set(finished) - set(marks)),
         "seconds": round(seconds, 1),
         "seconds_per_trial": round(seconds / given.trials, 4),
-        "processor": processor(),
+        **circumstances(),
     }
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
     print(json.dumps(row))
     return 0 if len(finished) == given.trials and max(marks.values()) == 1 else 1
 
