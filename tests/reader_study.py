@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import synthcohort
-from synthcohort.reader._study import Design, Order, Presentation, code_digest, write_study
+from synthcohort.reader._study import IMAGES, Design, Order, Presentation, code_digest, write_study
 
 CODE = "ADMINISTRATOR0123456789"
 
@@ -74,9 +74,9 @@ def make_study(
         rest = rng.permutation(np.arange(training, images))
         shown += [Presentation(secret(name, i), int(i), k * blocks // len(rest)) for k, i in enumerate(rest)]
         orders[name] = Order(name, code_digest(codes[name]), tuple(shown))
-    design = Design(**{**fields, **options})
-    write_study(folder, design, tuple(orders.values()))
-    np.save(folder / "served/images.npy", pixels)
+    (folder / IMAGES).parent.mkdir(parents=True)
+    np.save(folder / IMAGES, pixels)
+    design = write_study(folder, Design(**{**fields, **options}), tuple(orders.values()))
     with (folder / "invitations.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("reader", "code"), *codes.items()])
     return Study(folder, design, orders, codes, pixels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from synthcohort.reader._analysis import analysis
 from synthcohort.reader._answers import open_answers
 from synthcohort.reader._readings import join
 from synthcohort.reader._simulate import Observers, simulate, simulated_orders
+from synthcohort.reader._study import ORDERS as ORDERS_FILE
 from synthcohort.reader._study import TRUTH, Answer, Design, NotAStudy, Order, Presentation, write_study
 from synthcohort.reader.analyse import SCHEMA_FILE, analyse
 from synthcohort.report import report
@@ -294,8 +296,36 @@ def test_a_study_nobody_has_been_served_is_one_line(tmp_path: Path) -> None:
     made = make_study(tmp_path / "study")
     (made.folder / TRUTH).parent.mkdir(exist_ok=True)
     pd.DataFrame({"kind": ["real", "synthetic"] * 3}).to_parquet(made.folder / TRUTH)
-    with pytest.raises(InputError):
+    write_study(made.folder, made.design, tuple(made.orders.values()))
+    with pytest.raises(InputError, match="does not exist"):
         analyse(made.folder, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("observers", [None, Observers(0.0)])
+def test_another_truth_or_order_is_refused(study: Path, tmp_path: Path, observers: Observers | None) -> None:
+    # The truth of another study of the same cohorts would make everybody look like guessing.
+    folder = shutil.copytree(study, tmp_path / "study")
+    for path, change in ((TRUTH, _turned), (ORDERS_FILE, _swapped)):
+        kept = (folder / path).read_bytes()
+        change(folder / path)
+        with pytest.raises(NotAStudy, match="another file"):
+            analyse(folder, out=tmp_path / "out", simulated=observers)
+        (folder / path).unlink()
+        with pytest.raises(NotAStudy, match="readable"):
+            analyse(folder, out=tmp_path / "out", simulated=observers)
+        (folder / path).write_bytes(kept)
+    assert not (tmp_path / "out").exists()
+
+
+def _turned(path: Path) -> None:
+    pd.read_parquet(path)[::-1].reset_index(drop=True).to_parquet(path)
+
+
+def _swapped(path: Path) -> None:
+    orders = json.loads(path.read_text())
+    first, second = orders[0]["presentations"][:2]
+    first["image"], second["image"] = second["image"], first["image"]
+    path.write_text(json.dumps(orders))
 
 
 # Simulated readers

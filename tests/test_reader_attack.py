@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_predict
 
 from reader_study import CODE, Study, make_study
 from synthcohort.reader import serve as serving
+from synthcohort.reader._study import write_study
 from test_reader_serve import Reader
 
 READERS, IMAGES = 20, 100
@@ -28,6 +29,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, np.
     synthetic = np.random.default_rng(8).permutation(np.arange(IMAGES) % 2).astype(bool)
     study.images[synthetic] = 7
     np.save(study.folder / "served/images.npy", study.images)
+    write_study(study.folder, study.design, tuple(study.orders.values()))
     return study, synthetic
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from synthcohort.reader._study import (
     PREREGISTRATION,
     PROOF,
     TRUTH,
+    NotAStudy,
     code_digest,
     read_design,
     read_orders,
@@ -475,6 +477,35 @@ def test_cohorts_that_make_no_study(cohorts: tuple[Path, Path], tmp_path: Path) 
     _refused(Mismatch, "The second cohort is synthetic: real is real", real, real, **options)
     control = make(tmp_path / "control", {"train": 60}, provenance="control")
     _refused(Mismatch, "control is control. To check", real, control, **options)
+
+
+def test_what_is_half_written_is_no_study(
+    cohorts: tuple[Path, Path], tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What takes long comes before study.json, and a folder that was never finished is refused by its name.
+    found: list[list[str]] = []
+
+    def power_cut(*_what: Any, **_how: Any) -> list[Power]:
+        (half,) = tmp_path.glob("s.partial-*")
+        found.append(sorted(path.name for path in half.iterdir()))
+        shutil.copytree(half, tmp_path / "left.partial-0123456789ab")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["synthcohort.reader.design"], "power_table", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        design(*cohorts, out=tmp_path / "s", images=20, repeats=2)
+    assert found == [["invitations.csv", "proof.json", "served", "truth"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["left.partial-0123456789ab"]
+    with pytest.raises(NotAStudy, match="half-written"):
+        read_design(tmp_path / "left.partial-0123456789ab")
+
+
+def test_findings_that_one_cohort_does_not_state_are_said(
+    cohorts: tuple[Path, Path], tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = make(tmp_path / "some", {"train": 60}, provenance="synthetic", labels=("large",), seed=1)
+    design(cohorts[0], some, out=tmp_path / "s", images=20, repeats=2)
+    assert "not matched, for only the real cohort states them: bright." in capsys.readouterr().err
 
 
 def test_a_study_that_is_there_is_not_taken_up(study: Path, cohorts: tuple[Path, Path]) -> None:

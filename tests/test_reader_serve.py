@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ from synthcohort.errors import InputError, Mismatch
 from synthcohort.reader import serve as serving
 from synthcohort.reader._answers import ANSWERS, EVENTS, Answers, open_answers, read_answers, trail_problems
 from synthcohort.reader._limits import Rate
+from synthcohort.reader._study import NotAStudy, write_study
 from synthcohort.reader._texts import FOLDER, read_texts
 
 START = "http://localhost"
@@ -307,6 +309,7 @@ def test_every_image_and_every_answer_is_the_same_to_the_wire(tmp_path: Path) ->
     study = make_study(tmp_path / "s", images=9, dtype="uint8", channels=3)
     study.images[::2] = 0  # every other image would compress to nothing
     np.save(study.folder / "served/images.npy", study.images)
+    write_study(study.folder, study.design, tuple(study.orders.values()))
     reader = Reader(study)
     seen: Counter[str] = Counter()
     lengths = set()
@@ -700,6 +703,110 @@ def test_postgresql_keeps_the_same_promises(study: Study) -> None:
         read_answers(study.folder, "postgresql+psycopg://nobody@127.0.0.1:1/none")
     with TestClient(app, base_url=START):
         pass  # its end closes the connections
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [1, 16]},
+        {"shape": ["1", "16", "16"]},
+        {"dtype": "nonsense"},
+        {"window": [1]},
+        {"window": [5, 5]},
+        {"window": [0, float("nan")]},
+        {"images": "6"},
+        {"blocks": 0},
+        {"training": -1},
+        {"findings": [1]},
+        {"marks": "no"},
+        {"time_limit_s": "5"},
+        {"time_limit_s": float("inf")},
+        {"margin": None},
+        {"alpha": 2},
+        {"name": 5},
+        {"cohorts": []},
+        {"files": {"served/images.npy": 1}},
+        {"another": 1},
+    ],
+)
+def test_a_damaged_design_is_one_line(study: Study, change: dict[str, Any]) -> None:
+    path = study.folder / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(NotAStudy, match=r"readable study\.json"):
+        serving.application(study.folder, administrator_code=CODE)
+    assert not (study.folder / "answers.sqlite").exists()
+
+
+@pytest.mark.parametrize("name", ["served/images.npy", "served/orders.json"])
+@pytest.mark.parametrize("damage", ["empty", "half", "other", "turned", "gone", "folder"])
+def test_damaged_files_are_one_line(study: Study, name: str, damage: str) -> None:
+    path = study.folder / name
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "turned" and name.endswith("npy"):
+        np.save(path, study.images[::-1])  # fits in every way, and every image has another's truth
+    elif damage != "gone":
+        path.write_bytes(
+            {"empty": b"", "half": whole[: len(whole) // 2], "other": b"PK\x03\x04", "turned": b"[]"}[damage]
+        )
+    with pytest.raises(NotAStudy) as caught:
+        serving.application(study.folder, administrator_code=CODE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_half_written_study_is_none(study: Study) -> None:
+    half = study.folder.rename(study.folder.with_name("study.partial-0123456789ab"))
+    with pytest.raises(NotAStudy, match="half-written"):
+        serving.application(half, administrator_code=CODE)
+
+
+def test_a_damaged_database_is_one_line(study: Study) -> None:
+    reader = Reader(study)
+    for shown in reader.order:
+        reader.answer(shown.id)
+    path = study.folder / "answers.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for act in (lambda: serving.application(study.folder, administrator_code=CODE), lambda: read_answers(study.folder)):
+        with pytest.raises(InputError, match="damaged"):
+            act()
+
+
+def test_a_full_disk_is_told_and_nothing_stored_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthcohort.reader._pages.SESSION_BURST", 1e9)
+    study = make_study(tmp_path / "s", images=60)
+    reader, stored, most = Reader(study), list[str](), 1  # as many pages as there are: SQLite's own full disk
+
+    def limit(connection: Any, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {most}")
+
+    sa.event.listen(sa.pool.Pool, "checkout", limit)
+    try:
+        for shown in reader.order:
+            seen = reader.pixels(shown.id)
+            response = reader.answer(shown.id, see=False) if seen.status_code == 200 else seen
+            if response.status_code != 200:
+                break
+            stored.append(shown.id)
+        assert response.status_code == serving.NOT_STORED
+        assert "cannot store" in response.text
+        told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert told == [
+            "Nothing can be stored: the database says 'database or disk is full'. Readers wait and try again."
+        ]
+        most = 1_000_000
+        for shown in reader.order[len(stored) :]:
+            reader.answer(shown.id)
+    finally:
+        sa.event.remove(sa.pool.Pool, "checkout", limit)
+    assert stored
+    assert {answer.presentation for answer in read_answers(study.folder)} == {shown.id for shown in reader.order}
+    assert trail_problems(study.folder) == []
 
 
 def test_a_file_that_is_no_database_is_one_line(study: Study) -> None:

@@ -51,6 +51,8 @@ EVENTS = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Index("events_of_reader", "reader", "kind"),
 )
+_POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 32, "hide_parameters": True}
+"""Parameters are ids, answers and sessions: no message of an error may hold them."""
 _COLUMNS = ("revision", *(field.name for field in fields(Answer)))
 _LOCK_KEY = 0x73796E7468
 """Of the advisory lock under which PostgreSQL adds to the trail; any constant will do."""
@@ -235,6 +237,7 @@ def open_answers(study_folder: Path, database_url: str | None = None, *, create:
     answers = Answers(_engine(path, database_url))
     try:
         with _explained(path, database_url):
+            _check_whole(answers.engine)
             if create:
                 METADATA.create_all(answers.engine)
             _claim(answers, identity.hexdigest(), create)
@@ -254,7 +257,17 @@ def _explained(path: Path, database_url: str | None) -> Iterator[None]:
     except sa.exc.ProgrammingError as error:
         raise InputError("A study has answers", "the database holds none", "Serve the study with it first") from error
     except sa.exc.DatabaseError as error:
-        raise InputError("The answers need a database", f"{path} is none", "Move the file away") from error
+        line = f"{path} is none, or damaged"
+        raise InputError("The answers need a database", line, "Put a copy of it back, or move it away") from error
+
+
+def _check_whole(engine: sa.Engine) -> None:
+    """Raise DatabaseError where a part of a SQLite file is damaged; PostgreSQL sees to itself."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if found != "ok":
+            raise sa.exc.DatabaseError(None, None, ValueError("damaged"))
 
 
 def _claim(answers: Answers, identity: str, create: bool) -> None:
@@ -271,13 +284,13 @@ def _claim(answers: Answers, identity: str, create: bool) -> None:
 def _engine(path: Path, url: str | None) -> sa.Engine:
     try:
         if url is not None:
-            return _checked(sa.create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=32))
+            return _checked(sa.create_engine(url, pool_pre_ping=True, **_POOL))
     except sa.exc.ArgumentError as error:
         rule = "--database is a URL such as postgresql+psycopg://user@host/name"
         raise InputError(rule, "this one cannot be read", "Correct it") from error
     except ModuleNotFoundError as error:
         raise MissingDependency("PostgreSQL needs psycopg: pip install 'synthcohort[postgresql]'") from error
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=32, connect_args={"timeout": 30})
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, **_POOL)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine

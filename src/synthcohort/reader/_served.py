@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._sessions import digest
-from ._study import IMAGES, Design, NotAStudy, Order, Presentation, read_design, read_orders
+from ._study import IMAGES, ORDERS, Design, NotAStudy, Order, Presentation, check_file, read_design, read_orders
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,12 @@ def read_served(folder: Path) -> Served:
     """Return the study in `folder`.
 
     Raises:
-        NotAStudy: There is none, or its parts do not fit each other.
+        NotAStudy: There is none, or its parts are not those it was designed with.
     """
-    design, orders = read_design(folder), read_orders(folder)
+    design = read_design(folder)
+    for path in (ORDERS, IMAGES):
+        check_file(folder, design, path)
+    orders = read_orders(folder)
     try:
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -1,6 +1,6 @@
 """A study on disk: what everybody may know, what is served, and the truth, which the server never opens.
 
-    study.json            the design
+    study.json            the design, and the digests of the three files below
     served/images.npy     (N, H, W, C) uint8 or uint16, little endian, in an order that says nothing
     served/orders.json    what each reader sees, in order, under ids that say nothing
     truth/truth.parquet   row of images.npy -> real or synthetic
@@ -14,20 +14,24 @@ Pixels leave as plain values without a header, so that every image has the same 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from ..errors import InputError, writing
-from ..runs import sha256, write_atomic
+from ..runs import file_sha256, sha256, write_atomic
 
 SCHEMA = 1
 IMAGES, ORDERS, TRUTH = Path("served/images.npy"), Path("served/orders.json"), Path("truth/truth.parquet")
 INVITATIONS, DATABASE = Path("invitations.csv"), Path("answers.sqlite")
 PROOF, PREREGISTRATION = Path("proof.json"), Path("preregistration.md")
+_HALF_WRITTEN = ".partial-"
+"""In the name of a folder whose design did not end."""
+
 LEVELS = 5
 """Of confidence: 1 is a guess, 5 is certain."""
 
@@ -62,6 +66,8 @@ class Design:
         cohorts: "real" and "synthetic" -> identity of the cohort.
         readers: Names such as "reader-01".
         subject: What the images called synthetic are: "synthetic"; "control" or "real" in a study of the study itself.
+        files: SHA-256 of images, orders and truth, by their path in the folder: rows, orders and truth of two studies
+            fit each other in all but what they mean. That of the truth tells nothing, for the truth holds a nonce.
     """
 
     name: str
@@ -83,6 +89,7 @@ class Design:
     cohorts: Mapping[str, str]
     readers: tuple[str, ...]
     subject: str = "synthetic"
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,12 +156,18 @@ def code_digest(code: str) -> str:
     return sha256("".join(character for character in code.upper() if character.isalnum()))
 
 
-def write_study(folder: Path, design: Design, orders: tuple[Order, ...]) -> None:
-    """Write study.json and the orders; images, truth and invitations are the designer's."""
+def write_study(folder: Path, design: Design, orders: tuple[Order, ...]) -> Design:
+    """Write the orders, then study.json with the digests of what lies in `folder`; return the design as written.
+
+    Images and truth are the designer's, and lie there before: study.json makes a folder a study.
+    """
     with writing(folder):
         (folder / ORDERS).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / ORDERS, json.dumps([asdict(order) for order in orders]) + "\n")
-        write_atomic(folder / "study.json", json.dumps({"schema": SCHEMA, **asdict(design)}, indent=2) + "\n")
+        there = [path for path in (IMAGES, ORDERS, TRUTH) if (folder / path).exists()]
+        written = replace(design, files={path.as_posix(): file_sha256(folder / path) for path in there})
+        write_atomic(folder / "study.json", json.dumps({"schema": SCHEMA, **asdict(written)}, indent=2) + "\n")
+    return written
 
 
 def read_design(folder: Path) -> Design:
@@ -163,15 +176,60 @@ def read_design(folder: Path) -> Design:
     Raises:
         NotAStudy: There is none, or it is damaged.
     """
+    if _HALF_WRITTEN in folder.absolute().name:
+        raise NotAStudy("A study is designed to its end", f"{folder} is a half-written one", "Design it again")
     content = _read_json(folder, Path("study.json"))
     if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
         raise _damaged(folder, "study.json")
     try:
         pairs = {"shape": tuple(content["shape"]), "window": tuple(content["window"])}
         lists = {"findings": tuple(content["findings"]), "readers": tuple(content["readers"])}
-        return Design(**{**content, **pairs, **lists})
-    except (KeyError, TypeError) as error:
+        design = Design(**{**content, **pairs, **lists})
+        _check_types(design)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(folder, "study.json") from error
+    return design
+
+
+def _check_types(design: Design) -> None:
+    """Raise ValueError or TypeError where a field is not what `Design` says."""
+    (low, high), limit = design.window, design.time_limit_s
+    whole = ("images", "synthetic", "repeats", "training", "seed", "blocks")
+    texts = (design.name, design.subject, *design.findings, *design.readers)
+    texts += tuple(text for table in (design.cohorts, design.files) for pair in table.items() for text in pair)
+    rules = (
+        len(design.shape) == 3 and all(type(size) is int and size > 0 for size in design.shape),
+        design.dtype in ("uint8", "uint16"),
+        math.isfinite(low) and math.isfinite(high) and low < high,
+        all(type(getattr(design, name)) is int and getattr(design, name) >= 0 for name in whole),
+        design.blocks > 0,
+        type(design.marks) is bool and type(design.go_back) is bool,
+        limit is None or 0 < limit < math.inf,
+        0 < design.margin < 0.5 and 0 < design.alpha < 0.5,
+        all(isinstance(text, str) for text in texts),
+    )
+    if not all(rules):
+        raise ValueError
+
+
+def check_file(folder: Path, design: Design, path: Path) -> None:
+    """Refuse a file that is not the one that the study was designed with.
+
+    Args:
+        folder: Of the study.
+        design: What its study.json says.
+        path: Of images, orders or truth, in the folder.
+
+    Raises:
+        NotAStudy: The file is absent, was changed, or is another study's.
+    """
+    try:
+        found = file_sha256(folder / path)
+    except OSError as error:
+        raise _damaged(folder, path.as_posix()) from error
+    if found != design.files.get(path.as_posix()):
+        rule = "Images, orders and truth are those that the study was designed with"
+        raise NotAStudy(rule, f"{folder / path} is another file", "Put the study's own back")
 
 
 def read_orders(folder: Path) -> tuple[Order, ...]:
@@ -186,7 +244,7 @@ def read_orders(folder: Path) -> tuple[Order, ...]:
             for one in _read_json(folder, ORDERS)
         )
     except (KeyError, TypeError) as error:
-        raise _damaged(folder, str(ORDERS)) from error
+        raise _damaged(folder, ORDERS.as_posix()) from error
 
 
 def read_truth(folder: Path) -> pd.DataFrame:

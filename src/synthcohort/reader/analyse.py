@@ -19,7 +19,7 @@ from ._answers import read_answers, trail_problems
 from ._readings import Readings, join
 from ._simulate import PREFIX, simulate, simulated_orders
 from ._simulate import Observers as Observers
-from ._study import Design, read_design, read_orders, read_truth
+from ._study import ORDERS, TRUTH, Design, check_file, read_design, read_orders, read_truth
 
 __all__ = ["PROTOCOLS", "SCHEMA_FILE", "Observers", "analyse", "write"]
 
@@ -57,6 +57,8 @@ def analyse(
     folder, out = Path(study), Path(out)
     _check(protocol, simulated, readers)
     design = read_design(folder)
+    for path in (ORDERS, TRUTH):
+        check_file(folder, design, path)
     readings = _simulated(folder, design, simulated, readers) if simulated else _human(folder, design, database)
     content = analysis(design, readings, protocol=protocol, observers=simulated)
     content["trail"] = [] if simulated else trail_problems(folder, database)

@@ -32,7 +32,7 @@ from ._power import Power, power_table
 from ._power import as_text as as_text
 from ._preregistration import preregistration
 from ._proof import proof
-from ._study import IMAGES, INVITATIONS, ORDERS, PREREGISTRATION, PROOF, TRUTH, Design, Kind, write_study
+from ._study import IMAGES, INVITATIONS, PREREGISTRATION, PROOF, TRUTH, Design, Kind, write_study
 
 FEWEST_IMAGES, MOST_IMAGES, MOST_READERS, MOST_TIME_S = 4, 100_000, 999, 3600.0
 _IMAGES_RULE = f"--images is {FEWEST_IMAGES} to {MOST_IMAGES}"
@@ -239,11 +239,12 @@ def _write(folder: Path, chosen: Design, cohorts: tuple[Cohort, Cohort]) -> None
     judged = [place for place, row in enumerate(rows) if not row.training]
     shown_with_answer = {place: row.kind for place, row in enumerate(rows) if row.training}
     asked = orders(codes, judged, shown_with_answer, repeats=chosen.repeats, blocks=chosen.blocks, seed=chosen.seed)
-    write_study(folder, final, asked)
     _write_truth(folder / TRUTH, rows, sides, drawn)
     _write_invitations(folder / INVITATIONS, codes)
     write_atomic(folder / PROOF, json.dumps(proved, indent=2, allow_nan=False) + "\n")
-    write_atomic(folder / PREREGISTRATION, _registered(folder, final, drawn, proved))
+    chance = power_table([final.margin], [len(final.readers)], [final.images], alpha=final.alpha, seed=final.seed)[0]
+    written = write_study(folder, final, asked)
+    write_atomic(folder / PREREGISTRATION, _registered(folder, written, drawn, proved, chance))
 
 
 def _say_origin(cohorts: tuple[Cohort, Cohort], drawn: Drawn) -> None:
@@ -251,6 +252,10 @@ def _say_origin(cohorts: tuple[Cohort, Cohort], drawn: Drawn) -> None:
     if learnt and learnt != cohorts[0].identity:
         say("Warning: the generator did not learn from this real cohort as it is, so its test and reference patients")
         say("may have been among those it learnt from: see that they were not.")
+    left = [name for name in cohorts[0].facts.labels if name not in drawn.matched]
+    if left:
+        say(f"Warning: not matched, for only the real cohort states them: {', '.join(left)}. If one kind has more of")
+        say("them, a reader may tell by that; the pre-registration names what is matched.")
     if drawn.unknown or drawn.unmatched:
         said = f"{drawn.unknown} with a finding that is not stated, {drawn.unmatched} with a combination too rare among"
         say(f"Held-out patients passed over so that findings match: {said} synthetic images")
@@ -295,10 +300,8 @@ def _write_invitations(path: Path, codes: dict[str, str]) -> None:
     path.chmod(0o600)
 
 
-def _registered(folder: Path, final: Design, drawn: Drawn, proved: dict[str, Any]) -> str:
-    power = power_table([final.margin], [len(final.readers)], [final.images], alpha=final.alpha, seed=final.seed)[0]
-    files = (Path("study.json"), IMAGES, ORDERS, TRUTH, PROOF)
-    digests = {str(path): file_sha256(folder / path) for path in files}
+def _registered(folder: Path, final: Design, drawn: Drawn, proved: dict[str, Any], power: Power) -> str:
+    digests = {str(path): file_sha256(folder / path) for path in (Path("study.json"), PROOF)} | dict(final.files)
     digests |= {f"the {kind} cohort": digest for kind, digest in final.cohorts.items()}
     left_out = {"matched": drawn.matched, "unknown": drawn.unknown, "unmatched": drawn.unmatched}
     _say_power(power.power)

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -39,6 +40,8 @@ from ._texts import FOLDER, Templates, read_texts
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CONNECTIONS = 512
 """At once; more are told to come later."""
+
+NOT_STORED = 507
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,11 @@ def application(
         lifespan=lifespan,
         routes=[*pages.routes(), *administrator.routes(), static],
         middleware=[Middleware(Guard, hosts=hosts, secure=secure)],
-        exception_handlers={HTTPException: _error(templates), Exception: _error(templates)},
+        exception_handlers={
+            HTTPException: _error(templates),
+            sa.exc.DatabaseError: _not_stored(templates),
+            Exception: _error(templates),
+        },
     )
 
 
@@ -114,6 +121,17 @@ def _error(templates: Templates) -> Callable[[Request, Exception], Response]:
         page = templates.page("error", status, status=status)
         page.headers.update(headers)
         return page
+
+    return answer
+
+
+def _not_stored(templates: Templates) -> Callable[[Request, Exception], Response]:
+    """Return what answers where the disk is full, or the database is locked, damaged or away; nothing was stored."""
+
+    def answer(_request: Request, error: Exception) -> Response:
+        said = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()
+        LOG.error("Nothing can be stored: the database says '%s'. Readers wait and try again.", *said[:1])
+        return templates.page("error", NOT_STORED, status=NOT_STORED)
 
     return answer
 
@@ -229,7 +247,7 @@ def _invitations(study: Path) -> dict[str, str]:
             return {row["reader"]: row["code"] for row in csv.DictReader(file)}
     except FileNotFoundError:
         return {}  # taken away after they were sent: the server needs their digests only
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise InputError("Invitations are a table of reader and code", str(INVITATIONS), "Make it again") from error
 
 

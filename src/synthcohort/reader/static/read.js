@@ -130,7 +130,7 @@ async function load() {
   set("loading");
   at("status").textContent = say("loading");
   const presentation = state.id;
-  const response = await surely(`/pixels/${presentation}`, {}, (busy) => notice(say(busy ? "busy" : "waiting_image"), "warn"));
+  const response = await surely(`/pixels/${presentation}`, {}, (why) => notice(say(why ?? "waiting_image"), "warn"));
   if (response.status === 401) return stuck("signed_out");
   if (!response.ok) return go();
   let buffer;
@@ -216,7 +216,7 @@ async function send(answer) {
   sessionStorage.setItem(UNSENT, JSON.stringify(answer));
   set("saving");
   at("status").textContent = say("saving");
-  const response = await surely("/answer", posting(answer), (busy) => notice(say(busy ? "busy" : "waiting"), "warn"));
+  const response = await surely("/answer", posting(answer), (why) => notice(say(why ?? "waiting"), "warn"));
   if (response.status === 401) return stuck("signed_out");
   if (response.status === 423) return go(); // closed; should it be opened again, the answer is still here
   if (response.status === 400 || response.status === 403) return stuck("refused");
@@ -255,7 +255,7 @@ function proceed() {
 // To whatever page the server has for this reader now; only when it can be had, so that the answer stays in view.
 async function go() {
   set("loading");
-  await surely("/", {}, (busy) => notice(say(busy ? "busy" : "waiting_image"), "warn"));
+  await surely("/", {}, (why) => notice(say(why ?? "waiting_image"), "warn"));
   location.replace("/");
 }
 

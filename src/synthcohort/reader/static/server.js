@@ -3,20 +3,21 @@
 const main = document.getElementById("content");
 const WAITS = [500, 1000, 2000, 4000];
 
-export const AGAIN = new Set([408, 429, 500, 502, 503, 504]);
+export const AGAIN = new Set([408, 429, 500, 502, 503, 504, 507]);
 
-// Return the first response that is an answer; call `waiting(busy)` before each further try.
+// Return the first response that is an answer; call `waiting(why)` before each further try.
+// `why` is the text to show of a server that cannot answer, or null where there is no connection.
 export async function surely(path, options, waiting) {
   for (let tries = 0; ; tries++) {
-    let busy = false;
+    let why = null;
     try {
       const response = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options });
       if (!AGAIN.has(response.status)) return response;
-      busy = true;
+      why = response.status === 507 ? "not_stored" : "busy";
     } catch {
       // no connection
     }
-    waiting(busy);
+    waiting(why);
     await pause(WAITS[Math.min(tries, WAITS.length - 1)]);
   }
 }
