@@ -718,6 +718,8 @@ def test_postgresql_keeps_the_same_promises(study: Study) -> None:
         {"blocks": 0},
         {"training": -1},
         {"findings": [1]},
+        {"findings": "Mass"},
+        {"readers": "reader-01"},
         {"marks": "no"},
         {"time_limit_s": "5"},
         {"time_limit_s": float("inf")},
@@ -754,6 +756,15 @@ def test_damaged_files_are_one_line(study: Study, name: str, damage: str) -> Non
     with pytest.raises(NotAStudy) as caught:
         serving.application(study.folder, administrator_code=CODE)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 9, b"\xff", b"reader\na\n", b"reader,code\na\n", b"reader,code\na,b,c\n"]
+)
+def test_damaged_invitations_are_one_line(study: Study, content: bytes) -> None:
+    (study.folder / "invitations.csv").write_bytes(content)
+    with pytest.raises(InputError, match="Invitations are a table"):
+        serving.serve(study.folder, port=0)
 
 
 def test_a_half_written_study_is_none(study: Study) -> None:

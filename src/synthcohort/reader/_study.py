@@ -186,6 +186,8 @@ def read_design(folder: Path) -> Design:
         lists = {"findings": tuple(content["findings"]), "readers": tuple(content["readers"])}
         design = Design(**{**content, **pairs, **lists})
         _check_types(design)
+        if not all(isinstance(content[name], list) for name in lists):
+            raise TypeError
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(folder, "study.json") from error
     return design

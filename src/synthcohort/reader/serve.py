@@ -244,11 +244,18 @@ def _listen(host: str, port: int) -> socket.socket:
 def _invitations(study: Path) -> dict[str, str]:
     try:
         with (study / INVITATIONS).open(newline="", encoding="utf-8") as file:
-            return {row["reader"]: row["code"] for row in csv.DictReader(file)}
+            head, *rows = csv.reader(file)
+            if head != ["reader", "code"]:
+                raise ValueError
+            return {reader: code for reader, code in rows}
     except FileNotFoundError:
         return {}  # taken away after they were sent: the server needs their digests only
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise InputError("Invitations are a table of reader and code", str(INVITATIONS), "Make it again") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            "Invitations are a table of reader and code",
+            f"{INVITATIONS} is none",
+            "Put it back, or take it away: readers know their links",
+        ) from error
 
 
 def _log_to_stderr() -> None:
