@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import os
@@ -448,6 +449,22 @@ def test_numbers_that_are_none_are_refused(patient: Reader, value: str) -> None:
     text = json.dumps(given(patient.order[0].id)).replace('"seconds": 0.0', f'"seconds": {value}')
     response = patient.client.post("/answer", content=text, headers={"x-csrf-token": patient.csrf})
     assert response.status_code == 400
+
+
+def test_a_connection_that_breaks_in_mid_answer_is_no_error(study: Study) -> None:
+    app, sent = serving.application(study.folder, administrator_code=CODE), list[Any]()
+    parts = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(parts)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/answer", "headers": [(b"host", b"localhost")]}
+    scope |= {"query_string": b"", "client": ("127.0.0.1", 1), "root_path": "", "scheme": "http", "http_version": "1.1"}
+    asyncio.run(app(scope, receive, send))  # uvicorn makes eighty lines of log of an exception
+    assert sent[0]["status"] == 400
 
 
 def test_bodies_have_a_limit(patient: Reader) -> None:

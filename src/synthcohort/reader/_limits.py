@@ -11,7 +11,7 @@ from collections.abc import Collection
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -144,7 +144,7 @@ async def body(request: Request) -> bytes:
     """Return the body of `request`.
 
     Raises:
-        HTTPException: 413, it is too long; 408, it does not come.
+        HTTPException: 413, it is too long; 408, it does not come; 400, the connection broke, and nobody hears it.
     """
     parts, length = [], 0
     try:
@@ -156,4 +156,6 @@ async def body(request: Request) -> bytes:
                     raise HTTPException(413)
     except TimeoutError as error:
         raise HTTPException(408) from error
+    except ClientDisconnect as error:
+        raise HTTPException(400) from error
     return b"".join(parts)
