@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..figures import FAINT, INK, LINES, blank, styled, svg_text
 from ._each_reader import roc
 from ._readings import Readings
 from ._study import LEVELS
@@ -17,25 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY, INK, FAINT, BAND = "#0b5ea8", "#c4520e", "#5a5f66", "#1c232b", "#d9dde2", "#e3eef8"
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "synthcohort",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#8b929a",
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-_FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-_NAMELESS = {"Date": None, "Creator": None, "Format": None, "Type": None}
-_WIDTH, _MOST_NAMED = 5.8, 60
+BLUE, ORANGE, GREY, BAND = LINES[0], LINES[1], LINES[5], "#e3eef8"
+_MOST_NAMED = 60
 
 
 def draw(content: Mapping[str, Any], readings: Readings) -> dict[str, str]:
@@ -47,9 +29,7 @@ def draw(content: Mapping[str, Any], readings: Readings) -> dict[str, str]:
     """
     if not readings.readers:
         return {}
-    import matplotlib as mpl
-
-    with mpl.rc_context(_STYLE):
+    with styled():
         return {name: figure for name, make in _FIGURES.items() if (figure := make(content, readings))}
 
 
@@ -160,9 +140,7 @@ _FIGURES = {"test": _test, "accuracy": _accuracy, "roc": _roc, "confusion": _con
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure = blank(height)
     return figure, figure.add_subplot()
 
 
@@ -190,7 +168,4 @@ def _svg(figure: Figure, content: Mapping[str, Any]) -> str:
     if content["simulated"]:
         mark = figure.text(0.55, 0.5, "SIMULATED READERS", fontsize=24, color="#a3131b", alpha=0.22, rotation=12)
         mark.set(ha="center", va="center", zorder=10, in_layout=False)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NAMELESS, transparent=True)
-    text = re.sub(r"<\?xml.*?<svg", "<svg", buffer.getvalue(), count=1, flags=re.DOTALL)
-    return text.replace("'DejaVu Sans'", _FONTS)
+    return svg_text(figure)
