@@ -147,6 +147,8 @@ def test_the_files_of_an_analysis(study: Path, analysed: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["finished"] for row in rows] == ["True"] * 5 + ["False"]
     assert float(rows[0]["accuracy"]) == content["by_reader"][0]["accuracy"]["value"]
+    assert rows[0]["true_reals"] == str(content["by_reader"][0]["true_reals"])
+    assert rows[-1]["true_reals"] == ""
     cases = pd.read_csv(analysed.parent / "cases.csv")
     assert len(cases) == 60
     right = np.where(cases.kind == "synthetic", cases.called_synthetic, cases.readers - cases.called_synthetic)

@@ -474,7 +474,7 @@ def test_cohorts_that_make_no_study(cohorts: tuple[Path, Path], tmp_path: Path) 
     unlike = make(tmp_path / "unlike", {"train": 60}, provenance="synthetic", rules={"resize": "nearest"})
     _refused(Mismatch, "prepared alike", real, unlike, **options)
     _refused(Mismatch, "The first cohort is the real one", synthetic, synthetic, **options)
-    _refused(Mismatch, "The second cohort is synthetic: real is real", real, real, **options)
+    _refused(Mismatch, "The second cohort has to be synthetic: real is real", real, real, **options)
     control = make(tmp_path / "control", {"train": 60}, provenance="control")
     _refused(Mismatch, "control is control. To check", real, control, **options)
 

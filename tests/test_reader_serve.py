@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import html
 import json
 import os
@@ -621,6 +622,17 @@ def test_the_administrator_sees_progress_closes_reopens_and_downloads(study: Stu
     assert open_answers(study.folder, create=False).seal() in client.get("/administrator").text
 
 
+def test_downloaded_findings_and_marks_are_json(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "s", findings=("Effusion", "Mass"), marks=True)
+    reader = Reader(study)
+    reader.answer(reader.order[0].id, findings=["Mass"], marks=[[0.5, 0.25]])
+    reader.answer(reader.order[1].id)
+    client, _ = administrator(study, reader.app)
+    first, second = csv.DictReader(client.get("/administrator/answers.csv").text.splitlines())
+    assert [json.loads(first[name]) for name in ("findings", "marks")] == [["Mass"], [[0.5, 0.25]]]
+    assert [second[name] for name in ("findings", "marks")] == ["[]", "[]"]
+
+
 def test_the_study_name_is_text_not_html(study: Study) -> None:
     reader = Reader(study)
     for page in (reader.client.get("/").text, administrator(study, reader.app)[0].get("/administrator").text):
@@ -852,7 +864,9 @@ def test_the_command_prints_the_links(study: Study, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(serving.uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
     done = CliRunner().invoke(app, [str(study.folder), "--port", "0"])
     assert done.exit_code == 0, done.output
-    assert [line.split()[0].strip(",") for line in done.stdout.splitlines()] == [*study.codes, "administrator"]
+    *links, after = done.stdout.splitlines()
+    assert [line.split()[0].strip(",") for line in links] == [*study.codes, "administrator"]
+    assert f"synthcohort reader analyse {study.folder} --out" in after
     (study.folder / "invitations.csv").unlink()
     done = CliRunner().invoke(app, [str(study.folder), "--port", "0", "--host", "0.0.0.0", "--name", "a.example"])
     assert "taken away" in done.stdout

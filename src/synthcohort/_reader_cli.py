@@ -8,13 +8,14 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from ._arguments import Json, Out, Seed, names, numbers
+from ._arguments import Json, Seed, names, numbers
 from ._cohorts_cli import print_json
 from ._reader_serve_cli import reader_serve
 from .errors import BadOption
 
 reader = typer.Typer(help="Have experts tell real from synthetic images.", rich_markup_mode=None)
 
+NewFolder = Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")]
 Alpha = Annotated[float, typer.Option("--alpha", help="Level of the equivalence test.")]
 
 
@@ -22,7 +23,7 @@ Alpha = Annotated[float, typer.Option("--alpha", help="Level of the equivalence 
 def reader_design(
     real: Annotated[Path, typer.Argument(help="The real cohort; test and reference patients are shown.")],
     synthetic: Annotated[Path, typer.Argument(help="The cohort to tell from it.")],
-    out: Out,
+    out: NewFolder,
     images: Annotated[int, typer.Option("--images", help="Different images each reader judges.")] = 100,
     synthetic_share: Annotated[float, typer.Option("--synthetic-share", help="Of them; readers are not told.")] = 0.5,
     readers: Annotated[int, typer.Option("--readers", help="How many are invited.")] = 5,
@@ -97,7 +98,7 @@ reader.command("serve")(reader_serve)
 @reader.command("analyse")
 def reader_analyse(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder that `reader design` wrote.")],
-    out: Out,
+    out: NewFolder,
     database: Annotated[str | None, typer.Option("--database", help="URL of PostgreSQL; else that in STUDY.")] = None,
     protocol: Annotated[str, typer.Option("--protocol", help="recommended, or paper: the two studies' tests too.")] = (
         "recommended"

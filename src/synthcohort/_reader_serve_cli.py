@@ -39,15 +39,16 @@ def reader_serve(
         behind_proxy=behind_proxy,
         name=name,
         texts=texts,
-        tell=_tell,
+        tell=lambda links: _tell(links, study),
     )
 
 
-def _tell(links: Links) -> None:
+def _tell(links: Links, study: Path) -> None:
     for reader, link in links.readers.items():
         typer.echo(f"{reader}  {link}")
     if not links.readers:
         typer.echo("Readers: the study's invitations.csv was taken away; the links sent before still open it.")
     typer.echo(f"administrator, until this stops  {links.administrator}")
+    typer.echo(f"Ctrl-C ends it. The answers: synthcohort reader analyse {study} --out analysis")
     if links.warning:
         typer.echo(f"warning: {links.warning}.", err=True)

@@ -157,7 +157,7 @@ def reader_study(*, out: Path | str) -> Path:
     _write_phantom(chosen.source, chosen.phantom, out / "download")
     cohort = out / "real"
     prepare(chosen.source, out / "download", out=cohort, size=chosen.side, seed=SEED)
-    say(f"2/3 The generator `{GENERATOR}`, for a minute")
+    say(f"2/3 The generator `{GENERATOR}`, a minute of training on a free core")
     seen = READER_IMAGES_SEEN
     run = train(cohort, generator=GENERATOR, out=out / "run", images_seen=seen, batch=chosen.batch, seed=SEED)
     sample(run, out=out / "synthetic", n=READER_SAMPLES, seed=SEED)

@@ -66,7 +66,7 @@ def _said(content: Mapping[str, Any]) -> dict[str, Any]:
         "tag": " Simulated readers." if content["simulated"] else "",
         "pooled": [_row(name, content["pooled"][key], key) for key, name in _NAMES.items()],
         "variance": _variance(content),
-        "cells": _cells(content["confusion"]),
+        "cells": _cells(content),
         "agreement": words.agreement(content),
         "times": _times(content),
         "told": _told(content),
@@ -133,8 +133,12 @@ def _variance(content: Mapping[str, Any]) -> str:
     )
 
 
-def _cells(confusion: Mapping[str, Any] | None) -> dict[str, str]:
-    return {name: f"{cell['mean']:.1f} {PM} {cell['sd']:.1f}" for name, cell in (confusion or {}).items()}
+def _cells(content: Mapping[str, Any]) -> dict[str, str]:
+    confusion, several = content["confusion"] or {}, content["readers"]["finished"] > 1
+    return {
+        name: f"{cell['mean']:.1f} {PM} {cell['sd']:.1f}" if several else f"{cell['mean']:.0f}"
+        for name, cell in confusion.items()
+    }
 
 
 def _times(content: Mapping[str, Any]) -> list[str]:

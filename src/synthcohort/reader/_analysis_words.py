@@ -154,12 +154,13 @@ def paper(content: Mapping[str, Any]) -> list[str]:
         none if test["less"] is None else f"accuracy below 0.5: {_p(test['less'])}; above 0.5: {_p(test['greater'])}"
     )
     return [
-        f"Study 003: accuracy {plain(test['mean'])} {PM} {plain(test['sd'])} over {test['readers']} readers (standard"
-        f" deviation with divisor n). One-sided Wilcoxon signed-rank tests against 0.5, {tails}; {test['dropped']}"
+        f"Study 003 (DuMont Sch\N{LATIN SMALL LETTER U WITH DIAERESIS}tte et al.): accuracy {plain(test['mean'])} {PM}"
+        f" {plain(test['sd'])} over {test['readers']} readers (standard deviation with divisor n). One-sided Wilcoxon"
+        f" signed-rank tests against 0.5, {tails}; {test['dropped']}"
         " readers at exactly 0.5 left out. The p values that study 003 prints are those of accuracy below 0.5: they"
         " show that readers did worse than guessing, which is not that they cannot tell.",
-        f"Study 000: {pooled['right']} of {pooled['answers']} answers right, exact two-sided {_p(pooled['p'])}, as if"
-        " every answer came from another reader and another image.",
+        f"Study 000 (Skandarani et al.): {pooled['right']} of {pooled['answers']} answers right, exact two-sided"
+        f" {_p(pooled['p'])}, as if every answer came from another reader and another image.",
         "Neither test knows that the readers saw the same images, and neither can show that readers cannot tell. What"
         " counts is the equivalence test above.",
     ]

@@ -128,7 +128,9 @@ def _readers_table(content: dict[str, Any]) -> pd.DataFrame:
     rows += [{"finished": False, **left} for left in content["readers"]["unfinished"]]
     ends = [f"{name}{end}" for name in _FIGURES for end in ("", "_low", "_high")]
     columns = ["reader", "simulated", "finished", "answered", "asked", *_COUNTS, *ends, *_PLAIN]
-    return pd.DataFrame(rows).assign(simulated=content["simulated"]).reindex(columns=columns)
+    table = pd.DataFrame(rows).assign(simulated=content["simulated"]).reindex(columns=columns)
+    whole = [*_COUNTS, "repeats", "repeats_agreed", "timed_out", "marked"]  # of readers who did not finish: empty
+    return table.astype(dict.fromkeys(whole, "Int64"))
 
 
 def _reader_row(each: dict[str, Any]) -> dict[str, Any]:

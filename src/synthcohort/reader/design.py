@@ -168,7 +168,7 @@ def _opened(real: Path, synthetic: Path, sanity_check: bool) -> tuple[Cohort, Co
     if kinds[0] != "real":
         raise Mismatch("The first cohort is the real one", f"{real.name} is {kinds[0]}", "Swap the two")
     if kinds[1] != "synthetic" and not sanity_check:
-        rule = "The second cohort is synthetic"
+        rule = "The second cohort has to be synthetic"
         raise Mismatch(rule, f"{synthetic.name} is {kinds[1]}", "To check the study itself, add --sanity-check")
     if kinds[1] == "synthetic" and sanity_check:
         rule = "--sanity-check is for a control or a real cohort in the place of the synthetic one"

@@ -173,7 +173,7 @@ _UNMEASURED = (
     ("Subgroups", "Whether it is worse for some patients: by disease, age, sex, scanner or site.", ("subgroup_gap",)),
     ("Other populations", "No external cohort was used.", ("external_dice",)),
     ("Impossible images", "Anatomical constraints were not checked.", ("violations",)),
-    ("Experts' eyes", "No reader study was held.", ("reader_accuracy",)),
+    ("Experts' eyes", "There is no result of a reader study.", ("reader_accuracy",)),
     ("Volumes", "Consistency between neighbouring slices; images are 2-D.", ("volume_consistency",)),
 )
 _ONE_RUN = (

@@ -328,6 +328,8 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   save();
 });
+// A press of the mouse leaves no focus behind: the next Enter saves, it does not zoom or open the keys once more.
+form.addEventListener("click", (event) => event.detail && event.target.closest("button, summary")?.blur());
 form.addEventListener("input", (event) => {
   if (["level", "width"].includes(event.target.id)) viewer.setLevel(Number(at("level").value), Number(at("width").value));
 });
