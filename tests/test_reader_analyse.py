@@ -404,3 +404,11 @@ def test_what_is_no_analysis_is_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(InputError, match=r"analysis\.json"):
         card_line(tmp_path, file)
+
+
+@pytest.mark.parametrize(("readers", "warned"), [(2, True), (3, True), (4, False)])
+def test_a_page_of_few_readers_says_that_its_intervals_are_narrow(readers, warned):
+    from synthcohort.reader._analysis_page import _alarms
+
+    content = {"subject": "synthetic", "by_reader": [{}] * readers, "trail": []}
+    assert any("narrower than they should be" in line for line in _alarms(content)) == warned

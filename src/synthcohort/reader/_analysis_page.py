@@ -12,6 +12,7 @@ import jinja2
 from ..report import STYLE_FILE
 from . import _analysis_words as words
 from ._analysis_words import PM, percent, plain
+from ._study import FEW_READERS
 
 _NAMES = {
     "accuracy": "Accuracy",
@@ -79,6 +80,8 @@ def _said(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _alarms(content: Mapping[str, Any]) -> list[str]:
     found = [words.LEARNT.format(subject=content["subject"])] if content["subject"] != "synthetic" else []
+    if 0 < len(content["by_reader"]) < FEW_READERS:
+        found.append(words.FEW.format(least=FEW_READERS))
     trail = content["trail"]
     if trail:
         more = f" and {len(trail) - _PROBLEMS} more" if len(trail) > _PROBLEMS else ""

@@ -30,6 +30,7 @@ CAVEATS = (
     " before the study gives it a meaning.",
     "With few readers an interval is wide because readers differ; more images do not help against that.",
 )
+FEW = "With fewer than {least} readers the intervals are somewhat narrower than they should be."
 LEARNT = "The study tests itself: the images called synthetic are {subject} images."
 TERMS = (
     ("Accuracy", "Share of images that readers named rightly, both kinds counting alike. Guessing gives 50 %."),

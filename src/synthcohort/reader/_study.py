@@ -34,6 +34,8 @@ _HALF_WRITTEN = ".partial-"
 
 LEVELS = 5
 """Of confidence: 1 is a guess, 5 is certain."""
+FEW_READERS = 4
+"""Below, the intervals of the analysis are too narrow: see docs/concepts/reader-statistics.md."""
 
 Kind = Literal["real", "synthetic"]
 

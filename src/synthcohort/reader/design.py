@@ -32,7 +32,7 @@ from ._power import Power, power_table
 from ._power import as_text as as_text
 from ._preregistration import preregistration
 from ._proof import proof
-from ._study import IMAGES, INVITATIONS, PREREGISTRATION, PROOF, TRUTH, Design, Kind, write_study
+from ._study import FEW_READERS, IMAGES, INVITATIONS, PREREGISTRATION, PROOF, TRUTH, Design, Kind, write_study
 
 FEWEST_IMAGES, MOST_IMAGES, MOST_READERS, MOST_TIME_S = 4, 100_000, 999, 3600.0
 _IMAGES_RULE = f"--images is {FEWEST_IMAGES} to {MOST_IMAGES}"
@@ -304,11 +304,13 @@ def _registered(folder: Path, final: Design, drawn: Drawn, proved: dict[str, Any
     digests = {str(path): file_sha256(folder / path) for path in (Path("study.json"), PROOF)} | dict(final.files)
     digests |= {f"the {kind} cohort": digest for kind, digest in final.cohorts.items()}
     left_out = {"matched": drawn.matched, "unknown": drawn.unknown, "unmatched": drawn.unmatched}
-    _say_power(power.power)
+    _say_power(power.power, len(final.readers))
     return preregistration(final, proved, power, digests, left_out, __version__)
 
 
-def _say_power(power: float | None) -> None:
+def _say_power(power: float | None, readers: int) -> None:
+    if 1 < readers < FEW_READERS:
+        say(f"Warning: with fewer than {FEW_READERS} readers the intervals of the analysis are somewhat too narrow.")
     if power is None:
         say("Note: with one reader equivalence cannot be shown.")
     else:
