@@ -144,14 +144,21 @@ def _cells(content: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
 def _times(content: Mapping[str, Any]) -> list[str]:
     found = content["seconds"]
     if found is None:
         return []
     low, high = found["quartiles"]
-    said = [f"Half of all answers took between {low:.1f} and {high:.1f} seconds; the median is {found['median']:.1f}."]
+    middle = _seconds(found["median"])
+    said = [f"Half of all answers took between {_seconds(low)} and {_seconds(high)} seconds; the median is {middle}."]
     if found["median_right"] is not None and found["median_wrong"] is not None:
-        said.append(f"Right answers: {found['median_right']:.1f} seconds; wrong ones: {found['median_wrong']:.1f}.")
+        said.append(
+            f"Right answers: {_seconds(found['median_right'])} seconds; wrong ones: {_seconds(found['median_wrong'])}."
+        )
     if content["design"]["time_limit_s"]:
         said.append(f"The time limit ran out in {found['timed_out']} answers.")
     return [" ".join(said)]
@@ -174,7 +181,7 @@ def _reader(each: Mapping[str, Any]) -> dict[str, Any]:
     cells = [_short(_value(each[key], key)) for key in _NAMES]
     own = each["agreement"]
     kappa = ("\N{EN DASH}", "") if own["value"] is None else (plain(own["value"]), _ends(own))
-    return {"reader": each["reader"], "cells": [*cells, kappa], "seconds": f"{each['median_seconds']:.1f} s"}
+    return {"reader": each["reader"], "cells": [*cells, kappa], "seconds": f"{_seconds(each['median_seconds'])} s"}
 
 
 def _ends(found: Mapping[str, Any]) -> str:

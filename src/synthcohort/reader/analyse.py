@@ -11,10 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..errors import BadOption
+from ..progress import say
 from ..runs import fingerprint, publishing, write_atomic
 from ._analysis import MADE_BY, SCHEMA, Protocol, analysis
 from ._analysis_figures import draw
 from ._analysis_page import page
+from ._analysis_words import headline
 from ._answers import read_answers, trail_problems
 from ._readings import Readings, join
 from ._simulate import PREFIX, simulate, simulated_orders
@@ -63,6 +65,9 @@ def analyse(
     content = analysis(design, readings, protocol=protocol, observers=simulated)
     content["trail"] = [] if simulated else trail_problems(folder, database)
     write(content, readings, design, out)
+    say(f"{headline(content)}.")
+    if left := [each["reader"] for each in content["readers"]["unfinished"]]:
+        say(f"Not finished, so not counted: {', '.join(left)}")
     return out / f"{_prefix(content)}analysis.html"
 
 
