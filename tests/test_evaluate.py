@@ -411,3 +411,11 @@ def test_cohorts_that_may_not_be_compared_are_refused(real: Path, synthetic: Pat
     with pytest.raises(BadOutput):
         evaluate(real, synthetic, out=tmp_path / "taken")
     assert not (tmp_path / "eval").exists()
+
+
+def test_an_evaluation_that_would_score_nothing_is_refused(real: Path, synthetic: Path, tmp_path: Path) -> None:
+    out = tmp_path / "eval"
+    with pytest.raises(InputError, match="An evaluation scores something: prdc found no feature space"):
+        evaluate(real, synthetic, out=out, metrics=["prdc"], extractors=["pixels"], tasks=[])
+    assert not (out / "eval.json").exists()
+    assert not (out / "scores.jsonl").exists()

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import plugins
 from ..cohort import Cohort
+from ..errors import InputError
 from ..progress import track
 from ..types import Features, Score
 from . import _depth, _distances, _excess, _folder, _planted, _released, _rows, _searches, _sets, _spaces, _stored
@@ -53,6 +54,12 @@ class Evaluation:
             verdicts = self._copies(spaces)
         with stage("attacks"):
             self._audit(spaces)
+        if not self.setting.rows.scores:
+            names = ", ".join(metric.name for metric in self.setting.plan.metrics) or "no metric"
+            rule = "An evaluation scores something"
+            raise InputError(
+                rule, f"{names} found no feature space to look in", "Name further --extractors or --metrics"
+            )
         self._write(verdicts, time.perf_counter() - start)
         return self.setting.rows.scores
 
