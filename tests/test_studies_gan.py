@@ -201,6 +201,15 @@ def test_a_plan_counts_and_starts_nothing(discs: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "study").exists()
 
 
+def test_an_option_goes_to_all_that_have_it_generators_and_u_net(discs: Path, tmp_path: Path) -> None:
+    plan = gan_study.study([discs], out=tmp_path / "study", generators=["dcgan"], trials=3, plan=True,
+                           protocol="paper", options=["filters=8", "images_seen=500"])  # fmt: skip
+    assert isinstance(plan, Plan)
+    assert all(job.arguments["options"]["filters"] == "8" for job in plan.jobs if job.kind == "trial")
+    assert all(job.arguments["options"] == {"images_seen": 500} for job in plan.jobs if job.kind == "unet")
+    assert all(job.arguments["task"] == {"images_seen": 500} for job in plan.jobs if job.kind == "checkpoint")
+
+
 @pytest.mark.slow
 def test_a_whole_study(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = dataclasses.replace(

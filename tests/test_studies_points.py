@@ -23,19 +23,24 @@ def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNTHCOHORT_HOME", str(tmp_path / "home"))
 
 
+EACH = {
+    "train": (40, 30, 24, 18, 14, 12),
+    "val": (6, 5, 4, 4, 3, 3),
+    "test": (8, 6, 5, 4, 3, 3),
+    "reference": (4,) * 6,
+}
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cohort of 32 px with three findings in six combinations, the fewest of which 12 training images hold."""
-    out = tmp_path_factory.mktemp("many") / "many"
+    return written(tmp_path_factory.mktemp("many") / "many", EACH)
+
+
+def written(out: Path, each: dict[str, tuple[int, ...]]) -> Path:
     facts = Facts("many", "phantom", "real", (1, 32, 32), "uint8", (0.0, 255.0), labels=("a", "b", "c"))
     rng = np.random.default_rng(3)
     vectors = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1)]
-    each = {
-        "train": (40, 30, 24, 18, 14, 12),
-        "val": (6, 5, 4, 4, 3, 3),
-        "test": (8, 6, 5, 4, 3, 3),
-        "reference": (4,) * 6,
-    }
     with writing_cohort(out, facts, {"kind": "test"}, b"k" * 32) as writer:
         number = 0
         for split, counts in each.items():
@@ -88,7 +93,7 @@ def test_sides_above_the_table_have_the_settings_of_the_released_scripts() -> No
 
 
 def test_scaled_axes_follow_the_published_rules(many: Path) -> None:
-    points = {p.name: p for p in scaled(Cohort(many))}
+    points = {p.name: p for p in scaled([Cohort(many)])}
     classes = [p for p in points.values() if p.axis == "classes"]
     assert [(p.number, p.each, p.images) for p in classes] == [
         (6, (12, 12), (72, 18, 18)),
@@ -103,14 +108,26 @@ def test_scaled_axes_follow_the_published_rules(many: Path) -> None:
 
 
 def test_the_ends_stay_when_an_axis_is_thinned(many: Path) -> None:
-    numbers = [p.number for p in scaled(Cohort(many), axes=["samples"], most=2)]
+    numbers = [p.number for p in scaled([Cohort(many)], axes=["samples"], most=2)]
     assert numbers == [24, 8]
+
+
+def test_a_point_of_folds_holds_what_every_fold_has(many: Path, tmp_path: Path) -> None:
+    moved = EACH | {"train": (41, 31, 23, 16, 15, 13), "test": (7, 5, 6, 6, 2, 2)}
+    folds = [Cohort(many), Cohort(written(tmp_path / "fold", moved))]
+    points = {p.name: p for p in scaled(folds)}
+    ends = [points["many-classes-6"], points["many-classes-2"], points["many-samples-23"]]
+    assert [point.images for point in ends] == [(72, 18, 12), (60, 6, 4), (69, 12, 15)]
+    assert points["many-resolution-32"].images == (None, 25, None)
+    other = EACH | {"train": (30, 40, 24, 18, 14, 12)}  # not the same images: another order of combinations
+    with pytest.raises(InputError, match="Folds hold the same images"):
+        scaled([folds[0], Cohort(written(tmp_path / "other", other))])
 
 
 def test_a_cut_cohort_is_nested_whole_and_holds_what_its_point_says(many: Path, tmp_path: Path) -> None:
     cohort = Cohort(many)
     made = {}
-    for point in scaled(cohort, axes=["samples"]):
+    for point in scaled([cohort], axes=["samples"]):
         made[point.number] = derive(cohort, tmp_path / point.name, wanted=point.cut, size=point.size, seed=0)
         assert verify(made[point.number].path) == []
         counts = made[point.number].counts()
@@ -125,7 +142,7 @@ def test_a_cut_cohort_is_nested_whole_and_holds_what_its_point_says(many: Path, 
 
 def test_half_the_side_is_the_mean_of_squares(many: Path, tmp_path: Path) -> None:
     cohort = Cohort(many)
-    (point,) = [p for p in scaled(cohort, axes=["resolution"]) if p.size == 16]
+    (point,) = [p for p in scaled([cohort], axes=["resolution"]) if p.size == 16]
     half = derive(cohort, tmp_path / "half", wanted=point.cut, size=16, seed=0)
     assert verify(half.path) == []
     first = cohort.images[7, 0, :2, :2].astype(float).mean()
@@ -147,16 +164,16 @@ def test_half_the_side_is_the_mean_of_squares(many: Path, tmp_path: Path) -> Non
 )
 def test_what_an_axis_cannot_hold_is_refused(many: Path, given: dict[str, Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
-        scaled(Cohort(many), **{"axes": AXES, **given})
+        scaled([Cohort(many)], **{"axes": AXES, **given})
 
 
 def test_a_finding_that_does_not_occur_and_a_cohort_without_labels_are_refused(
     many: Path, discs: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="discs has none"):
-        scaled(Cohort(discs))
+        scaled([Cohort(discs)])
     cohort = Cohort(many)
     cohort.samples["label.c"] = False
     with pytest.raises(InputError, match="'c' is in none of many"):
-        scaled(cohort, findings=["a", "c"])
-    assert max(point.labels for point in scaled(cohort)) == 2  # one that is not named is left out
+        scaled([cohort], findings=["a", "c"])
+    assert max(point.labels for point in scaled([cohort])) == 2  # one that is not named is left out

@@ -119,6 +119,8 @@ def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"axes": ["size"]}, BadOption, "'size'"),
         ({"findings": ["pneumonia"]}, UnknownName, "no 'pneumonia' there"),
         ({"seeds": 0}, BadOption, "at least 1"),
+        ({"folds": 3}, BadOption, "3 folds of a cohort that is split"),
+        ({"folds": 0}, BadOption, "0 folds"),
         ({"options": ["learning=1"]}, BadOption, "'learning'"),
         ({"extractor": "text"}, UnknownName, "no 'text' there"),
         ({"how": {"device": "cuda:9"}}, BadOption, "'cuda:9'"),
@@ -146,7 +148,7 @@ def test_repeats_stop_where_the_first_did_only_under_the_paper_s_protocol() -> N
     from synthcohort.studies._points import published
 
     points = [point for point in published("brain", "paper") if point.name == "brain-samples-300"]
-    cohorts = {point.name: Job("cohort", "x:y", {"name": point.name}) for point in points}
+    cohorts = {point.name: [Job("cohort", "x:y", {"name": point.name})] for point in points}
     for protocol, follows in (("paper", [False, True, True, True]), ("recommended", [False] * 4)):
         preset = dataclasses.replace(PRESETS["published"], generators=("cpdgan",))
         wanted = _sharing_jobs.Wanted(preset, protocol, {}, {}, "texture", {}, "exact", "fp32", 0)
@@ -155,6 +157,20 @@ def test_repeats_stop_where_the_first_did_only_under_the_paper_s_protocol() -> N
         assert [bool(pipeline.train.arguments["stop"]) for pipeline in found] == [not each for each in follows]
         against = {pipeline.score.arguments["against"] for pipeline in found}
         assert against == {"train" if protocol == "paper" else "held-out"}
+
+
+def test_seeds_take_the_folds_in_turn() -> None:
+    from synthcohort.execute import Job
+    from synthcohort.studies._points import published
+
+    points = published("brain", "paper", axes=["samples"])[:1]
+    cohorts = {point.name: [Job("cohort", "x:y", {"fold": fold}) for fold in (1, 2, 3)] for point in points}
+    preset = dataclasses.replace(PRESETS["scaled"], generators=("cpdgan", "r3gan"))
+    wanted = _sharing_jobs.Wanted(preset, "recommended", {}, {}, "texture", {}, "exact", "fp32", 0)
+    found = _sharing_jobs.pipelines(points, cohorts, wanted)
+    assert [(pipeline.seed, pipeline.fold) for pipeline in found] == [(0, 1), (1, 2), (2, 3), (3, 1), (4, 2)] * 2
+    assert all(pipeline.score.needs["cohort"].arguments == {"fold": pipeline.fold} for pipeline in found)
+    assert all(pipeline.train.needs["cohort"].arguments == {"fold": pipeline.fold} for pipeline in found)
 
 
 # The distance as the study took it, and a whole study in miniature.

@@ -187,6 +187,9 @@ def study_data_sharing(
     axis: Annotated[str, typer.Option("--axis", help="classes, samples, resolution.")] = "classes,samples,resolution",
     sides: Annotated[str, typer.Option("--sides", help="Of the resolution axis, e.g. 16,32.")] = "",
     findings: Findings = "",
+    folds: Annotated[
+        int, typer.Option("--folds", min=1, help="Of a source's patients; each seed tests on the next.")
+    ] = 1,
     generators: Annotated[str, typer.Option("--generators", help="Names; the preset's when left out.")] = "",
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Whole pipelines of each setting.")] = None,
     images_seen: Annotated[str, typer.Option("--images-seen", help="Images to train on, e.g. 200k.")] = "",
@@ -220,6 +223,7 @@ def study_data_sharing(
         axes=axes,
         sides=pixels,
         findings=names(findings) or (),
+        folds=folds,
         generators=names(generators) if generators else None,
         seeds=seeds,
         images_seen=seen,

@@ -154,7 +154,7 @@ def seeds_of(point: Point, *, seeds: int, extreme_seeds: Mapping[str, int]) -> i
 
 
 def scaled(
-    cohort: Cohort,
+    cohorts: Sequence[Cohort],
     *,
     axes: Sequence[str] = AXES,
     most: int = 8,
@@ -162,27 +162,29 @@ def scaled(
     findings: Sequence[str] = (),
     name: str = "",
 ) -> list[Point]:
-    """Return the points of the same three axes on a cohort that is there.
+    """Return the points of the same three axes on a cohort that is there, or on the folds of one.
+
+    A point of folds holds what every one of them has, so that it is cut alike from each.
 
     Args:
-        cohort: With labels.
+        cohorts: With labels; more than one are folds of the same patients.
         axes: Which axes.
         most: Points of an axis at most; its ends are always among them.
         sides: Of the resolution axis; when left out, the cohort's own and its halves down to 16 px.
         findings: Labels that count; all of the cohort's when left out.
-        name: What the points' names begin with; the cohort's name when left out.
+        name: What the points' names begin with; the first cohort's name when left out.
 
     Raises:
         InputError: The cohort has no labels, a finding does not occur, or there are too few combinations or images.
     """
-    pool = _Pool(cohort, findings)
+    pool = _Pool(cohorts, findings)
     made: dict[str, Callable[[], list[Point]]] = {"classes": pool.classes, "samples": pool.samples}
     made["resolution"] = lambda: pool.sides(sides)
     points: list[Point] = []
     for axis in axes:
         if axis not in made:
             raise BadOption("An axis is classes, samples or resolution", f"'{axis}'", "Name one of them")
-        points += _thinned([_named(point, name or cohort.facts.name) for point in made[axis]()], most)
+        points += _thinned([_named(point, name or cohorts[0].facts.name) for point in made[axis]()], most)
     return points
 
 
@@ -198,21 +200,35 @@ def _thinned(points: Sequence[Point], most: int) -> list[Point]:
     return [_marked(point, numbers) for point in chosen]
 
 
-class _Pool:
-    """The combinations of a cohort, those with most images first, and how many images each split has of them."""
+def _combinations(cohort: Cohort, findings: Sequence[str]) -> tuple[Array, Array]:
+    """Return combinations of findings (V, L), the most frequent first, and the images (V, splits) of each."""
+    kept = first_of_each(cohort)
+    values = present_only(labels_of(cohort, findings))
+    vectors, of_image, images = distinct(values[kept])
+    places = np.array([SPLITS.index(split) for split in cohort.samples["split"].to_numpy()[kept]])
+    have = np.bincount(of_image * len(SPLITS) + places, minlength=len(vectors) * len(SPLITS))
+    first = np.full(len(vectors), len(of_image))
+    np.minimum.at(first, of_image, np.arange(len(of_image)))
+    order = np.lexsort((first, -images))  # as `_cut` orders them
+    return vectors[order], have.reshape(len(vectors), len(SPLITS))[order]
 
-    def __init__(self, cohort: Cohort, findings: Sequence[str]) -> None:
-        self.cohort = cohort
-        kept = first_of_each(cohort)
-        values = present_only(labels_of(cohort, findings))
-        vectors, of_image, images = distinct(values[kept])
-        places = np.array([SPLITS.index(split) for split in cohort.samples["split"].to_numpy()[kept]])
-        have = np.bincount(of_image * len(SPLITS) + places, minlength=len(vectors) * len(SPLITS))
-        have = have.reshape(len(vectors), len(SPLITS))
-        first = np.full(len(vectors), len(of_image))
-        np.minimum.at(first, of_image, np.arange(len(of_image)))
-        order = np.lexsort((first, -images))  # as `_cut` orders them
-        self.vectors, self.have = vectors[order], have[order]
+
+class _Pool:
+    """The combinations of a cohort, those with most images first, and how many images each split has of them.
+
+    Of folds, each split has as many as the fold with the fewest.
+    """
+
+    def __init__(self, cohorts: Sequence[Cohort], findings: Sequence[str]) -> None:
+        self.cohorts, self.cohort = cohorts, cohorts[0]
+        names = findings or [name for name in occurring(self.cohort) if all(name in occurring(c) for c in cohorts)]
+        counted = [_combinations(cohort, names) for cohort in cohorts]
+        self.vectors = counted[0][0]
+        if not all(np.array_equal(self.vectors, vectors) for vectors, _ in counted):
+            raise InputError(
+                "Folds hold the same images", self.cohort.path.name, "Prepare them anew in an empty folder"
+            )
+        self.have = np.minimum.reduce([have for _, have in counted])
 
     def usable(self) -> int:
         """Return how many of the most frequent combinations all have enough images in train, val and test."""
@@ -263,6 +279,11 @@ class _Pool:
         held = tuple(int(self.have[:count, split].min()) for split in (1, 2))
         return [self._point("samples", number, count, number, (held[0], held[1])) for number in numbers]
 
+    def _images(self, split: str) -> int | None:
+        """Return the images of a split; None where folds differ."""
+        found = {cohort.counts().get(split, {}).get("images", 0) for cohort in self.cohorts}
+        return found.pop() if len(found) == 1 else None
+
     def sides(self, wanted: Sequence[int]) -> list[Point]:
         """Return points with all images, at ever larger sides."""
         side = self.cohort.facts.shape[1]
@@ -276,8 +297,7 @@ class _Pool:
         if len(chosen) < 2:
             rule = f"The resolution axis needs two sides of {SMALLEST_SIDE} px or more"
             raise InputError(rule, f"the images have {side}", "Prepare the cohort at a larger --size")
-        counts = self.cohort.counts()
-        images = tuple(counts.get(split, {}).get("images", 0) for split in SPLITS[:3])
+        images = tuple(self._images(split) for split in SPLITS[:3])
         held = self.have[:, 0][self.have[:, 0] > 0]
         shown = int(self.vectors.any(0).sum())
         return [

@@ -78,6 +78,7 @@ class Pipeline:
         point: Where on which axis.
         generator: Its name.
         seed: Of everything in it.
+        fold: Which of the cohorts of its point, from 1.
         cohort: The job that makes its cohort.
         train: The job that trains its generator.
         score: The job that measures it.
@@ -86,6 +87,7 @@ class Pipeline:
     point: Point
     generator: str
     seed: int
+    fold: int
     cohort: Job
     train: Job
     score: Job
@@ -123,53 +125,66 @@ class Wanted:
         return {f"{_parts.WEIGHTS}{name}": path for name, path in self.weights.items()}
 
 
-def cut_jobs(cohort: Path, points: Sequence[Point], findings: Sequence[str], *, seed: int) -> dict[str, Job]:
-    """Return point -> job that cuts its cohort from the given one."""
-    identity = Cohort(cohort).identity
+def cut_jobs(
+    cohorts: Sequence[Path], points: Sequence[Point], findings: Sequence[str], *, seed: int
+) -> dict[str, list[Job]]:
+    """Return point -> jobs that cut its cohort from each of the given ones."""
+    identities = [Cohort(cohort).identity for cohort in cohorts]
     return {
-        point.name: Job(
-            "cohort",
-            f"{_HERE}:derived",
-            {
-                "cohort": identity,
-                "cut": asdict(point.cut),
-                "size": point.size,
-                "seed": seed,
-                "findings": list(findings),
-            },
-            paths={"cohort": cohort},
-            name=point.name,
-        )
+        point.name: [
+            Job(
+                "cohort",
+                f"{_HERE}:derived",
+                {
+                    "cohort": identity,
+                    "cut": asdict(point.cut),
+                    "size": point.size,
+                    "seed": seed,
+                    "findings": list(findings),
+                },
+                paths={"cohort": cohort},
+                name=point.name if len(cohorts) == 1 else f"{point.name}, fold {fold}",
+            )
+            for fold, (cohort, identity) in enumerate(zip(cohorts, identities, strict=True), 1)
+        ]
         for point in points
     }
 
 
 def prepare_jobs(
     source: str, root: Path, points: Sequence[Point], out: Path, *, protocol: str, seed: int
-) -> dict[str, Job]:
-    """Return point -> job that prepares its cohort from the download."""
+) -> dict[str, list[Job]]:
+    """Return point -> the one job that prepares its cohort from the download."""
     listing = listing_sha256(root, out)
     return {
-        point.name: Job(
-            "cohort",
-            f"{_HERE}:prepared",
-            {
-                "source": source,
-                "listing": listing,
-                "setting": point.setting,
-                "size": point.size,
-                "protocol": protocol,
-                "seed": seed,
-            },
-            paths={"root": root},
-            name=point.name,
-        )
+        point.name: [
+            Job(
+                "cohort",
+                f"{_HERE}:prepared",
+                {
+                    "source": source,
+                    "listing": listing,
+                    "setting": point.setting,
+                    "size": point.size,
+                    "protocol": protocol,
+                    "seed": seed,
+                },
+                paths={"root": root},
+                name=point.name,
+            )
+        ]
         for point in points
     }
 
 
-def pipelines(points: Sequence[Point], cohorts: Mapping[str, Job], wanted: Wanted) -> list[Pipeline]:
-    """Return every pipeline of the study, the first seed of each point and generator first."""
+def pipelines(points: Sequence[Point], cohorts: Mapping[str, Sequence[Job]], wanted: Wanted) -> list[Pipeline]:
+    """Return every pipeline of the study, the first seed of each point and generator first.
+
+    Args:
+        points: Of all axes.
+        cohorts: Point -> job of its cohort, or of each fold: the seeds take them in turn.
+        wanted: What all pipelines share.
+    """
     preset, found = wanted.preset, []
     for point in points:
         count = seeds_of(point, seeds=preset.seeds, extreme_seeds=preset.extreme_seeds)
@@ -178,10 +193,12 @@ def pipelines(points: Sequence[Point], cohorts: Mapping[str, Job], wanted: Wante
                 continue  # the study trained its own generator only above 128 px
             first: Job | None = None
             for seed in range(count):
-                train = _train(point, generator, seed, cohorts[point.name], first, wanted)
+                fold = seed % len(cohorts[point.name])
+                cohort = cohorts[point.name][fold]
+                train = _train(point, generator, seed, cohort, first, wanted)
                 first = first or train
-                score = _score(point, generator, seed, cohorts[point.name], train, wanted)
-                found.append(Pipeline(point, generator, seed, cohorts[point.name], train, score))
+                score = _score(point, generator, seed, cohort, train, wanted)
+                found.append(Pipeline(point, generator, seed, fold + 1, cohort, train, score))
     return found
 
 

@@ -70,7 +70,7 @@ def write(
         _pictures(found, outcomes, rows, show_real=show_real),
         section(verdicts),
         cost_section("data-sharing", [pipeline.score for pipeline in found], outcomes, failures),
-        _protocol(wanted),
+        _protocol(wanted, max(pipeline.fold for pipeline in found)),
     ]
     lead = [
         f"{len(rows)} whole pipelines of {joined(wanted.preset.generators)} over {len(points)} settings; the unit of "
@@ -261,7 +261,7 @@ def _explained(evaluation: Path, figure: str, words: str, name: str, made: Secti
     return [Figure(f"{figure}-{name}", f"{words}, {name}. {told.get('said', '')}", svg, real=True)]
 
 
-def _protocol(wanted: Wanted) -> Section:
+def _protocol(wanted: Wanted, folds: int) -> Section:
     recommended = wanted.protocol == "recommended"
     rows = [
         ["protocol", wanted.protocol],
@@ -282,6 +282,12 @@ def _protocol(wanted: Wanted) -> Section:
             f"{wanted.preset.images_seen:,}, {wanted.preset.batch}; published points have own ones",
         ],
         ["pipelines of a point", f"{wanted.preset.seeds}; at ends {dict(wanted.preset.extreme_seeds) or 'as many'}"],
+        [
+            "test patients",
+            "the same in every pipeline of a setting: intervals say nothing of other patients"
+            if folds == 1
+            else f"those of {folds} folds in turn; training patients overlap, so intervals are a little narrow",
+        ],
         [
             "in the paper",
             "10 seeds at the ends of classes, 20 of samples, 4 elsewhere; FID; DenseNet-121",

@@ -43,6 +43,7 @@ def rows_of(found: Sequence[Pipeline], outcomes: Mapping[str, Outcome]) -> tuple
             "extreme": pipeline.point.extreme,
             "generator": pipeline.generator,
             "seed": pipeline.seed,
+            "fold": pipeline.fold,
         }
         ended = outcomes[pipeline.score.key]
         if ended.folder is None or not ended.done:

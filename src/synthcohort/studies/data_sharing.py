@@ -16,7 +16,7 @@ from .. import plugins, runs
 from ..cohort import Cohort
 from ..devices import choose_device, choose_precision
 from ..errors import BadOption, InputError, writing
-from ..execute import Outcome, execute
+from ..execute import Job, Outcome, execute
 from ..nets.generator import RESERVED
 from ..prepare import prepare
 from ..progress import say
@@ -27,7 +27,7 @@ from ._sharing_page import write
 from ._sharing_rows import rows_of
 
 NAMES = {"data-sharing": "study"}
-REVISION = 1
+REVISION = 2
 PROTOCOLS = ("recommended", "paper", "code")
 PUBLISHED = {"chexpert": "chest", "rsna_ich": "brain"}
 """Source -> what study 003 calls its cohort."""
@@ -44,6 +44,7 @@ def study(
     axes: Sequence[str] = AXES,
     sides: Sequence[int] = (),
     findings: Sequence[str] = (),
+    folds: int = 1,
     generators: Sequence[str] | None = None,
     seeds: int | None = None,
     images_seen: int | None = None,
@@ -59,18 +60,19 @@ def study(
     """Run the study and return its page, or with `plan` what it would run; the same call again goes on.
 
     Args:
-        cohort: A labelled cohort, or with `root` the name of a source; neither under preset "smoke".
-        root: The download of that source.
+        cohort: A labelled cohort, or with `root`, its download, the name of a source; neither under preset "smoke".
+        root: See `cohort`.
         out: The study folder.
         preset: "smoke" (of a phantom), "scaled" or "published" (Table S1 and above 128 px); what is None is its.
         protocol: "recommended", "paper" or "code".
-        axes: Of "classes", "samples" and "resolution"; on a scaled one with these sides.
-        sides: In pixels.
+        axes: Of "classes", "samples" and "resolution".
+        sides: In pixels, of a scaled resolution axis.
         findings: Labels that count in a scaled study.
+        folds: Of a source's patients: the seeds of a setting take them in turn, so that each tests on other patients.
         generators: Names.
         seeds: Whole pipelines of each.
-        images_seen: Training images to see; published points have their own.
-        batch: Images per step; likewise.
+        images_seen: Training images to see; published points have their own, and their own batch.
+        batch: Images per step.
         learners: Fits of each classifier in a pipeline.
         extractor: Feature space of the distance of runs.
         weights: Extractor or task -> file.
@@ -85,13 +87,20 @@ def study(
     chosen = _preset(preset, generators, seeds, images_seen, batch, learners)
     out, wanted = Path(out), _wanted(chosen, protocol, options, extractor, dict(weights or {}))
     _check(axes, (how or {}).get("device", "auto"))
-    points, cohorts = _opened(out, (cohort, root), preset, wanted, (axes, sides, findings), plan=plan)
+    _check_folds(folds, chosen.seeds, whole=root is None or preset == "published")
+    points, cohorts = _opened(out, (cohort, root), preset, wanted, (axes, sides, findings, folds), plan=plan)
     found = pipelines(points, cohorts, wanted)
     if plan:
         return Plan([point.to_json() for point in points], [pipeline.score for pipeline in found])
-    execute(cohorts.values(), out, **(how or {}))  # what a cohort cannot hold is said before any training
-    outcomes = execute([pipeline.score for pipeline in found], out, **(how or {}))
+    outcomes = _executed(out, cohorts, found, how or {})
     return _written(out, points, found, outcomes, wanted, preset=preset, show_real=show_real)
+
+
+def _executed(
+    out: Path, cohorts: Mapping[str, Sequence[Job]], found: Sequence[Pipeline], how: Mapping[str, Any]
+) -> Mapping[str, Outcome]:
+    execute([job for jobs in cohorts.values() for job in jobs], out, **how)  # what they cannot hold is said first
+    return execute([pipeline.score for pipeline in found], out, **how)
 
 
 def _written(
@@ -175,15 +184,27 @@ def _check(axes: Sequence[str], device: str) -> None:
             raise BadOption("An axis is classes, samples or resolution", f"'{axis}'", "Name some of them")
 
 
+def _check_folds(folds: int, seeds: int, *, whole: bool) -> None:
+    if folds > 1 and whole:
+        rule = "Folds are cut from the download of a source in a scaled study"
+        raise BadOption(
+            rule, f"{folds} folds of a cohort that is split", "Name SOURCE and its folder, or leave --folds out"
+        )
+    if not 1 <= folds <= seeds:
+        raise BadOption(
+            "Every fold has a seed", f"{folds} folds, {seeds} seeds", f"Use --seeds {max(folds, 1)} or more"
+        )
+
+
 def _opened(
     out: Path,
     given: tuple[Path | str | None, Path | str | None],
     preset: str,
     wanted: Wanted,
-    chosen: tuple[Sequence[str], Sequence[int], Sequence[str]],
+    chosen: tuple[Sequence[str], Sequence[int], Sequence[str], int],
     *,
     plan: bool,
-) -> tuple[list[Point], dict[str, Any]]:
+) -> tuple[list[Point], dict[str, list[Job]]]:
     """Open the study folder and return the points and the jobs that make their cohorts; a plan opens none.
 
     What is wrong with a cohort is said before the folder is there; one that the study makes itself lies in it.
@@ -207,6 +228,7 @@ def _config(
     axes: Sequence[str],
     sides: Sequence[int],
     findings: Sequence[str],
+    folds: int,
 ) -> dict[str, Any]:
     if cohort is not None and root is None:
         source: Any = Cohort(cohort).identity
@@ -221,6 +243,7 @@ def _config(
         "axes": list(axes),
         "sides": list(sides),
         "findings": list(findings),
+        "folds": folds,
         "generators": {name: dict(wanted.options[name]) for name in wanted.preset.generators},
         "task": dict(wanted.task),
         "amounts": [wanted.preset.seeds, wanted.preset.images_seen, wanted.preset.batch, wanted.preset.learners],
@@ -237,9 +260,10 @@ def _cohorts(
     axes: Sequence[str],
     sides: Sequence[int],
     findings: Sequence[str],
+    folds: int,
     out: Path,
-) -> tuple[list[Point], dict[str, Any]]:
-    """Return the points and the jobs that make their cohorts.
+) -> tuple[list[Point], dict[str, list[Job]]]:
+    """Return the points and the jobs that make their cohorts, one or one a fold.
 
     Raises:
         InputError: There is no cohort, or it does not hold what an axis takes.
@@ -247,17 +271,28 @@ def _cohorts(
     if preset == "published":
         return _published(cohort, root, wanted, axes, out)
     if cohort is None:
-        cohort = _phantom(wanted.preset, out)
-    elif root is not None:
-        side = max(sides) if sides else 32
-        cohort = prepare(str(cohort), Path(root), out=out / "cohort", size=side, seed=SEED).path
-    points = scaled(Cohort(cohort), axes=axes, most=wanted.preset.most, sides=sides, findings=findings)
-    return points, cut_jobs(Path(cohort), points, findings, seed=wanted.seed)
+        paths = [_phantom(wanted.preset, out)]
+    elif root is None:
+        paths = [Path(cohort)]
+    else:
+        known: dict[str, Any] = {"size": max(sides) if sides else 32, "seed": SEED, "findings": findings}
+        paths = [
+            prepare(str(cohort), Path(root), out=out / name, fold=fold, **known).path
+            for name, fold in ([("cohort", None)] if folds == 1 else _folds(folds))
+        ]
+    points = scaled(
+        [Cohort(path) for path in paths], axes=axes, most=wanted.preset.most, sides=sides, findings=findings
+    )
+    return points, cut_jobs(paths, points, findings, seed=wanted.seed)
+
+
+def _folds(count: int) -> list[tuple[str, tuple[int, int] | None]]:
+    return [(f"cohorts/fold-{fold}", (fold, count)) for fold in range(1, count + 1)]
 
 
 def _published(
     cohort: Path | str | None, root: Path | str | None, wanted: Wanted, axes: Sequence[str], out: Path
-) -> tuple[list[Point], dict[str, Any]]:
+) -> tuple[list[Point], dict[str, list[Job]]]:
     source = str(cohort)
     if root is None or source not in PUBLISHED:
         rule = "The published settings are cut from the downloads of chexpert or rsna_ich"

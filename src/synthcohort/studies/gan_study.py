@@ -25,7 +25,7 @@ from ._gan_page import write
 from ._plan import Plan
 
 NAMES = {"gan-study": "study"}
-REVISION = 1
+REVISION = 2
 PROTOCOLS = ("recommended", "paper")
 SEED = 0
 
@@ -64,7 +64,7 @@ def study(
         learners: U-Nets of each arm.
         extractor: Feature space of the distance.
         weights: Extractor -> file.
-        options: Of the generators; one goes to all that have it, and is not searched over.
+        options: Of generators and U-Net; one goes to all that have it, and is not searched over.
         how: Where jobs run: workers, address and device of `execute`.
         plan: Run nothing.
         show_real: Whether the page may show them.
@@ -122,12 +122,15 @@ def _wanted(
     if protocol not in PROTOCOLS:
         raise BadOption("A protocol is recommended or paper", f"'{protocol}'", "Choose one of them")
     makers = {name: plugins.find("generators", name) for name in preset.generators}
+    task = plugins.find("tasks", "segmentation")
     plugins.find("extractors", extractor)(weights=weights.get(extractor))
     given = plugins.pairs(options)
-    plugins.resolve_each(makers, given, reserved=RESERVED)
+    typed = plugins.resolve_each({**makers, "segmentation": task}, given, reserved=(*RESERVED, "weights"))
     usual = {"protocol": protocol} if protocol == "paper" else {}
     known = {name: plugins.options(plugin, reserved=RESERVED) for name, plugin in makers.items()}
     own = {name: {key: value for key, value in {**usual, **given}.items() if key in known[name]} for name in makers}
+    learning = {key: value for key, value in typed["segmentation"].items() if key in given}
+    preset = changed(preset, task={**preset.task, **learning})
     precision = choose_precision("auto", choose_device("auto"))
     return Wanted(preset, protocol, own, extractor, weights, precision, SEED)
 
@@ -163,6 +166,7 @@ def _config(paths: Mapping[str, Path], preset: str, wanted: Wanted) -> dict[str,
         "preset": preset,
         "protocol": wanted.protocol,
         "generators": {name: dict(wanted.options[name]) for name in amounts.generators},
+        "task": dict(amounts.task),
         "amounts": [amounts.trials, amounts.images_seen, amounts.batch, amounts.n, amounts.learners],
         "extractor": wanted.extractor,
         "weights": sorted(wanted.weights),
