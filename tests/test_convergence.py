@@ -69,9 +69,9 @@ def test_it_looks_from_the_start_on_and_stops_when_the_best_is_old(discs: Path, 
 
 def test_the_distance_is_that_of_the_metric_on_stored_pixels(discs: Path, tmp_path: Path) -> None:
     out, cohort = stopped(discs, tmp_path / "run"), Cohort(discs)
-    chosen = cohort.split("train")  # as many as there are, at most n
-    rng = np.random.default_rng(runs.derive_seed(0, "convergence"))
-    chosen = np.sort(rng.permutation(chosen)[:40])
+    train = cohort.split("train")
+    assert len(train) == 30
+    chosen = np.concatenate([train, train[:10]])  # fewer than n: taken from the top again, with other noise
     streams = Streams([runs.derive_seed(0, "convergence", i) for i in range(len(chosen))])
     noise = (0.44 * streams.normal(*cohort.facts.shape)).clamp(-1, 1)  # 16 images seen: 0.2 + 24 / 100
     texture = Extractor()
@@ -80,8 +80,9 @@ def test_the_distance_is_that_of_the_metric_on_stored_pixels(discs: Path, tmp_pa
         texture.extract(from_unit_range(noise.numpy(), (0, 255), "uint8"), (0, 255)),
     )
     first = RowLog(out / CONVERGENCE).rows()[0]
-    assert first["n"] == len(chosen)
+    assert first["n"] == len(chosen) == 40
     assert first["frechet"] == pytest.approx(expected, rel=1e-4)  # 0.44 is rounded to float32 in another order
+    assert runs.read_run(out)["config"]["stop"]["repeated"]
 
 
 def test_without_convergence_the_best_is_kept_all_the_same(discs: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ class Rule:
         patience: How old the best may grow; 0 for twice `every`.
         start: The first look, at the earliest.
         against: "val": distance to the validation patients; "train": to the training images, as in study 003.
-        n: Images compared at most; as many are sampled.
+        n: Images compared at most; as many are sampled. Fewer training images are repeated to n, as in study 003, whose
+            distances thus have the same bias whatever the size of the cohort.
         extractor: The feature space.
     """
 
@@ -106,13 +107,16 @@ class Convergence:
             raise BadOption(f"A convergence stop compares {MIN_REAL} images or more", found, "Give against=train")
         rng = np.random.default_rng(runs.derive_seed(seed, "convergence"))
         chosen = np.sort(rng.permutation(positions)[: rule.n])
-        self._labels = training_labels(cohort, chosen, quiet=True)
-        self._facts, self._count = cohort.facts, len(chosen)
-        self._real = moments(self._extractor.extract(cohort.images[chosen], cohort.facts.value_range))
+        self._repeated = rule.against == "train" and len(chosen) < rule.n
+        self._labels = training_labels(cohort, chosen, quiet=True)  # taken from the top again by `draw`
+        self._facts, self._count = cohort.facts, rule.n if self._repeated else len(chosen)
+        features = self._extractor.extract(cohort.images[chosen], cohort.facts.value_range)
+        self._real = moments(features[np.arange(self._count) % len(chosen)])
 
     def manifest(self) -> dict[str, Any]:
         """Return what the stop depends on; part of the run's config."""
-        return {**asdict(self.rule), "extractor": self._extractor.manifest()}
+        repeated = {"repeated": True} if self._repeated else {}
+        return {**asdict(self.rule), "extractor": self._extractor.manifest(), **repeated}
 
     def rewind(self, seen: int) -> None:
         """Forget what was found after `seen` images; training goes on from there."""
