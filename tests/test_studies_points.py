@@ -92,6 +92,20 @@ def test_sides_above_the_table_have_the_settings_of_the_released_scripts() -> No
     assert (stop["start"], stop["patience"], stop["against"], stop["n"]) == (9_000_000, 800_000, "train", 10_000)
 
 
+def test_trainings_stop_as_the_text_says_and_under_code_as_the_released_configs_do() -> None:
+    def looks(protocol: str) -> dict[int, tuple[int, int, int]]:
+        found = published("chest", protocol, axes=["resolution"], beyond=False)
+        stops = {point.size: (point.training["stop"], point.training["images_seen"]) for point in found}
+        return {size: (stop["start"], stop["every"], most) for size, (stop, most) in stops.items()}
+
+    # S.3: from 7, 7 and 9 million images on, every 400,000; trainings with few samples took 14 to 16 million at 32 px.
+    said = {32: (7_000_000, 400_000, 16_000_000), 64: (7_000_000, 400_000, 16_000_000)}
+    assert looks("paper") == looks("recommended") == said | {128: (9_000_000, 400_000, 16_000_000)}
+    # Released config.py: every fourth tick of 100, 80 and 60 thousand images; at most 12, 14 and 16 million.
+    code = {32: (7_000_000, 400_000, 12_000_000), 64: (7_000_000, 320_000, 14_000_000)}
+    assert looks("code") == code | {128: (9_000_000, 240_000, 16_000_000)}
+
+
 def test_scaled_axes_follow_the_published_rules(many: Path) -> None:
     points = {p.name: p for p in scaled([Cohort(many)])}
     classes = [p for p in points.values() if p.axis == "classes"]

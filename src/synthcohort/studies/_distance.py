@@ -15,6 +15,7 @@ import numpy as np
 from .. import plugins
 from ..cohort import Cohort
 from ..metrics.frechet import InvalidCovariance, distance, moments
+from ..runs import derive_seed
 from ..sample import LabelRule, sample
 from ..types import Array
 
@@ -23,7 +24,16 @@ Line = dict[str, Any]
 
 
 def distance_to_training(
-    cohort: Cohort, run: Path, first: Cohort, place: Path, *, n: int, extractor: Any, labels: LabelRule, device: str
+    cohort: Cohort,
+    run: Path,
+    first: Cohort,
+    place: Path,
+    *,
+    n: int,
+    extractor: Any,
+    labels: LabelRule,
+    seed: int,
+    device: str,
 ) -> Line:
     """Return the distance between training images and samples that carry their labels, n of each.
 
@@ -35,14 +45,15 @@ def distance_to_training(
         n: Images on each side; the training images are repeated round by round.
         extractor: The feature space.
         labels: See `sample`.
+        seed: Of the pipeline: which training images are compared where there are more, and the noise of other rounds.
         device: See `sample`.
     """
-    real = real_features(cohort, n, extractor)
-    rounds = [_features(first, extractor)]
+    real, places = real_features(cohort, n, extractor, seed=seed), np.unique(_chosen(cohort, n, seed))
+    rounds = [_features(first, extractor, places)]
     while sum(map(len, rounds)) < n:
-        out = place / f"round-{len(rounds)}"
-        made = sample(run, out=out, like=cohort.path, labels=labels, seed=len(rounds), device=device)
-        rounds.append(_features(made, extractor))
+        out, noise = place / f"round-{len(rounds)}", derive_seed(seed, "round", len(rounds))
+        made = sample(run, out=out, like=cohort.path, labels=labels, seed=noise, device=device)
+        rounds.append(_features(made, extractor, places))
         shutil.rmtree(out)
     return _line(real, np.concatenate(rounds)[:n], "train", extractor.name)
 
@@ -77,10 +88,19 @@ def distance_to_validation(cohort: Cohort, images: Array, *, extractor: Any) -> 
     return _line(real, made, "val", extractor.name)
 
 
-def real_features(cohort: Cohort, n: int, extractor: Any) -> Array:
-    """Return the features of n training images, repeated round by round where there are fewer."""
-    found: Array = extractor.extract(cohort.images[np.resize(cohort.split("train"), n)], cohort.facts.value_range)
-    return found
+def real_features(cohort: Cohort, n: int, extractor: Any, *, seed: int) -> Array:
+    """Return the features of n training images: drawn by seed where there are more, else repeated round by round."""
+    chosen = _chosen(cohort, n, seed)
+    places = np.unique(chosen)
+    return _features(cohort, extractor, places)[np.searchsorted(places, chosen)]
+
+
+def _chosen(cohort: Cohort, n: int, seed: int) -> Array:
+    """Return which n of the training images: a draw, since they lie in the order of patients, or rounds of all."""
+    count = len(cohort.split("train"))
+    if count <= n:
+        return np.resize(np.arange(count), n)
+    return np.sort(np.random.default_rng(derive_seed(seed, "compared")).permutation(count)[:n])
 
 
 def to_features(real: Array, images: Array, cohort: Cohort, extractor: Any) -> Line:
@@ -93,8 +113,9 @@ def opened(name: str, weights: Path | None) -> Any:
     return plugins.find("extractors", name)(weights=weights)
 
 
-def _features(made: Cohort, extractor: Any) -> Array:
-    found: Array = extractor.extract(made.images[made.split("train")], made.facts.value_range)
+def _features(cohort: Cohort, extractor: Any, places: Array) -> Array:
+    """Return the features of images at these places of the training split."""
+    found: Array = extractor.extract(cohort.images[cohort.split("train")[places]], cohort.facts.value_range)
     return found
 
 

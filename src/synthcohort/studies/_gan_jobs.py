@@ -68,9 +68,9 @@ PRESETS = {
         phantom={"patients": 40, "size": 32},
     ),
     "scaled": Preset(),
-    "published": Preset(trials=60, images_seen=1_000_000),
+    "published": Preset(trials=100, images_seen=1_000_000),
 }
-"""Study 000 made about 1,500 runs for five generators and three cohorts, and names neither images nor batch."""
+"""Study 000 made 1,500 runs (5.1): 100 for each of five generators and three cohorts. It names no images, no batch."""
 
 
 @dataclass(frozen=True)
@@ -177,15 +177,18 @@ class Builder:
         arms = {kind: self._arm(kind, {"made": made}, f"{kind}, {generator},") for kind in (SYNTHETIC, BOTH)}
         checked = self._job(
             "check", "checked", generator,
-            {"seed": wanted.seed, "metrics": ["nearest", "mask_copies"], "explain": list(preset.explain)},
+            {"seed": wanted.seed, "metrics": ["nearest", "mask_copies"], "explain": list(preset.explain),
+             "extractor": wanted.extractor, "weights": self._digests(), "task": dict(preset.task)},
             needs={"made": made},
         )  # fmt: skip
         points = [self._checkpoint(generator, share, best) for share in preset.shares]
         return Searched(self.name, generator, trials, best, made, arms, checked, points)
 
+    def _digests(self) -> dict[str, str]:
+        return {name: file_sha256(path) for name, path in self.wanted.weights.items()}
+
     def _measures(self) -> dict[str, Any]:
         wanted = self.wanted
-        digests = {name: file_sha256(path) for name, path in wanted.weights.items()}
         return {
             "images_seen": wanted.preset.images_seen,
             "batch": wanted.preset.batch,
@@ -193,7 +196,7 @@ class Builder:
             "n": wanted.preset.compared,
             "against": wanted.against,
             "extractor": wanted.extractor,
-            "weights": digests,
+            "weights": self._digests(),
         }
 
     def _trial(self, generator: str, number: int, options: Mapping[str, Any]) -> Job:

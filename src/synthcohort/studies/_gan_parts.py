@@ -75,7 +75,7 @@ def measured(
     if against == "val":
         found = distance_to_validation(real, made.images, extractor=space)
     else:
-        found = to_features(real_features(real, n, space), np.asarray(made.images), real, space)
+        found = to_features(real_features(real, n, space, seed=seed), np.asarray(made.images), real, space)
     shutil.rmtree(out)
     ended = json.loads((run / runs.OUTCOME).read_text(encoding="utf-8")) if (run / runs.OUTCOME).exists() else {}
     return {"distance": found["value"], "n": found["n"], "reason": found["reason"], "collapsed": ended.get("collapsed")}
@@ -122,20 +122,34 @@ def arm(
     runs.write_atomic(place.folder / ARM, json.dumps({"kind": kind, **line}) + "\n")
 
 
-def checked(place: Place, *, cohort: str, seed: int, metrics: list[str], explain: list[str]) -> None:
-    """Look for copies among the samples of the best run."""
+def checked(
+    place: Place,
+    *,
+    cohort: str,
+    seed: int,
+    metrics: list[str],
+    explain: list[str],
+    extractor: str,
+    weights: Mapping[str, str],
+    task: Mapping[str, Any],
+) -> None:
+    """Look for copies among the samples of the best run, and lay out the spaces of the distance and of a real U-Net.
+
+    `weights` are the digests of the files among the paths.
+    """
     scores = evaluate(
         cohort_of(place),
         place.needs["made"] / SYNTHETIC,
         out=place.folder / EVALUATION,
         metrics=metrics,
         tasks=["segmentation"] if explain else [],
-        extractors=["texture"],
+        extractors=[extractor],
         seeds=1,
         seed=seed,
+        weights=weights_of(place),
         jobs=place.shared,
         explain=explain,
-        options={"images_seen": 2_000, "patience_images": 2_000} if explain else {},
+        options=dict(task) if explain else {},
     )
     runs.write_atomic(place.folder / CHECKED, json.dumps([score.to_json() for score in scores]) + "\n")
 

@@ -95,7 +95,7 @@ def scored(
     space = opened(extractor, files.get(extractor))
     if against == "train":
         found = distance_to_training(
-            Cohort(real), run, made, place.folder, n=n, extractor=space, labels=rule, device=place.device
+            Cohort(real), run, made, place.folder, n=n, extractor=space, labels=rule, seed=seed, device=place.device
         )
     else:
         found = distance_to_held_out(Cohort(real), made, extractor=space)

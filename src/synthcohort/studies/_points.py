@@ -39,9 +39,11 @@ LEAST_TRAIN, LEAST_HELD = 8, 2
 """Images of a combination below which a scaled point is not made: in train, and in val and in test."""
 SMALLEST_SIDE = 16
 
-# Images seen at the first look at the distance, between looks, and at most (S.3 and the released configs' caps).
-_STOPS = {32: (7_000_000, 400_000, 12_000_000), 64: (7_000_000, 400_000, 14_000_000)}
-_STOPS |= {128: (9_000_000, 400_000, 16_000_000)}
+# Images seen at the first look at the distance (S.3), and under "code" between looks and at most (released configs).
+_STARTS = {32: 7_000_000, 64: 7_000_000, 128: 9_000_000}
+_CODE = {32: (400_000, 12_000_000), 64: (320_000, 14_000_000), 128: (240_000, 16_000_000)}
+_EVERY, _MOST = 400_000, 16_000_000
+"""S.3: "every 400T real images"; the longest of its trainings, with few samples at 32 px, ended at 16 million."""
 # Images seen, batch and learning rate above 128 px: released scripts of the 256 and 512 px work.
 _FIXED = {("brain", 256): (6_096_000, 160, 0.005), ("chest", 256): (6_257_000, 160, 0.005)}
 _FIXED |= {("chest", 512): (6_345_000, 64, 0.006)}
@@ -112,7 +114,7 @@ def published(cohort: str, protocol: str, *, axes: Sequence[str] = AXES, beyond:
         base = f"{cohort}-resolution-{LARGEST_TABLE_SIDE}"
         points += [_published(name, base, protocol) for name in BEYOND if name.startswith(f"{cohort}-")]
     ends = {axis: [point.number for point in points if point.axis == axis] for axis in axes}
-    return [_marked(point, ends[point.axis]) for point in points]
+    return [marked(point, ends[point.axis]) for point in points]
 
 
 def _published(name: str, cut_like: str, protocol: str) -> Point:
@@ -137,14 +139,14 @@ def _training(cohort: str, size: int, protocol: str) -> dict[str, Any]:
     if (cohort, size) in _FIXED:
         seen, batch, rate = _FIXED[cohort, size]
         return {"images_seen": seen, "batch": batch, "options": {"learning_rate": rate}}
-    start, every, most = _STOPS[size]
+    every, most = _CODE[size] if protocol == "code" else (_EVERY, _MOST)
     against = "val" if protocol == "recommended" else "train"
-    stop = {"every": every, "patience": 2 * every, "start": start, "against": against, "n": 10_000}
+    stop = {"every": every, "patience": 2 * every, "start": _STARTS[size], "against": against, "n": 10_000}
     return {"images_seen": most, "batch": BATCH, "stop": stop}
 
 
-def _marked(point: Point, numbers: Sequence[int]) -> Point:
-    """Return a point that knows whether it is an end of its axis."""
+def marked(point: Point, numbers: Sequence[int]) -> Point:
+    """Return a point that knows whether it is an end of its axis, which has these numbers."""
     return replace(point, extreme=point.number in (max(numbers), min(numbers)))
 
 
@@ -197,7 +199,7 @@ def _thinned(points: Sequence[Point], most: int) -> list[Point]:
     kept = sorted(set(np.linspace(0, len(points) - 1, min(max(most, 2), len(points))).round().astype(int).tolist()))
     chosen = [points[place] for place in kept]
     numbers = [point.number for point in chosen]
-    return [_marked(point, numbers) for point in chosen]
+    return [marked(point, numbers) for point in chosen]
 
 
 def _combinations(cohort: Cohort, findings: Sequence[str]) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from ..cohort import Cohort
 from ..execute import Cost, Job, Resources, Work
 from ..runs import file_sha256
 from . import _parts
-from ._points import EXTREME_SEEDS, SEEDS, Point, seeds_of
+from ._points import EXTREME_SEEDS, LARGEST_TABLE_SIDE, SEEDS, Point, marked, seeds_of
 
 _HERE = f"{__package__}._parts"
 
@@ -75,7 +75,7 @@ class Pipeline:
     """One whole pipeline and the job that ends it.
 
     Attributes:
-        point: Where on which axis.
+        point: Where on which axis; `extreme` says whether it is an end of what the generator ran.
         generator: Its name.
         seed: Of everything in it.
         fold: Which of the cohorts of its point, from 1.
@@ -180,26 +180,44 @@ def prepare_jobs(
 def pipelines(points: Sequence[Point], cohorts: Mapping[str, Sequence[Job]], wanted: Wanted) -> list[Pipeline]:
     """Return every pipeline of the study, the first seed of each point and generator first.
 
+    The ends of an axis are those that a generator has: the study trained only its own above 128 px.
+
     Args:
         points: Of all axes.
         cohorts: Point -> job of its cohort, or of each fold: the seeds take them in turn.
         wanted: What all pipelines share.
     """
     preset, found = wanted.preset, []
+    own = {name: run_by(name, points) for name in preset.generators}
     for point in points:
-        count = seeds_of(point, seeds=preset.seeds, extreme_seeds=preset.extreme_seeds)
         for generator in preset.generators:
-            if point.size > 128 and point.setting and generator != "cpdgan":
-                continue  # the study trained its own generator only above 128 px
+            if point not in own[generator]:
+                continue
+            of_axis = [each.number for each in own[generator] if each.axis == point.axis]
+            place, shown = marked(point, of_axis), drawn_sizes(own[generator])
             first: Job | None = None
-            for seed in range(count):
+            for seed in range(seeds_of(point, seeds=preset.seeds, extreme_seeds=preset.extreme_seeds)):
                 fold = seed % len(cohorts[point.name])
                 cohort = cohorts[point.name][fold]
                 train = _train(point, generator, seed, cohort, first, wanted)
                 first = first or train
-                score = _score(point, generator, seed, cohort, train, wanted)
-                found.append(Pipeline(point, generator, seed, fold + 1, cohort, train, score))
+                explain = seed == 0 and (place.extreme or (point.axis == "resolution" and point.size in shown))
+                score = _score(point, generator, seed, cohort, train, wanted, explain=explain)
+                found.append(Pipeline(place, generator, seed, fold + 1, cohort, train, score))
     return found
+
+
+def run_by(generator: str, points: Sequence[Point]) -> list[Point]:
+    """Return the points that a generator runs on: above 128 px the study trained its own only."""
+    return [
+        point for point in points if not (point.size > LARGEST_TABLE_SIDE and point.setting and generator != "cpdgan")
+    ]
+
+
+def drawn_sizes(points: Sequence[Point]) -> list[int]:
+    """Return the sides whose samples are shown: the largest, and the largest to 128 px (Figures 7, S3 to S5)."""
+    sizes = {point.size for point in points}
+    return sorted({max(sizes), max((size for size in sizes if size <= LARGEST_TABLE_SIDE), default=max(sizes))})
 
 
 def _train(point: Point, generator: str, seed: int, cohort: Job, first: Job | None, wanted: Wanted) -> Job:
@@ -207,8 +225,8 @@ def _train(point: Point, generator: str, seed: int, cohort: Job, first: Job | No
     stop = own.get("stop", {})
     if stop:
         stop = {**stop, "extractor": wanted.extractor}
-    if stop and first is not None and wanted.protocol != "recommended":
-        needs["first"] = first  # S.3: all repetitions stop at the step of the first model
+    if stop and first is not None and wanted.protocol == "paper":
+        needs["first"] = first  # S.3: all repetitions stop at the step of the first model; in the code each has its own
     return Job(
         "train",
         f"{_HERE}:trained",
@@ -234,7 +252,7 @@ def _options(generator: str, own: Mapping[str, Any], wanted: Wanted) -> dict[str
     return {**wanted.options.get(generator, {}), **asked}
 
 
-def _score(point: Point, generator: str, seed: int, cohort: Job, train: Job, wanted: Wanted) -> Job:
+def _score(point: Point, generator: str, seed: int, cohort: Job, train: Job, wanted: Wanted, *, explain: bool) -> Job:
     preset = wanted.preset
     return Job(
         "score",
@@ -248,7 +266,7 @@ def _score(point: Point, generator: str, seed: int, cohort: Job, train: Job, wan
             "extractor": wanted.extractor,
             "metrics": None if preset.metrics is None else list(preset.metrics),
             "options": dict(wanted.task),
-            "explain": list(preset.explain) if seed == 0 and point.extreme else [],
+            "explain": list(preset.explain) if explain else [],
             "weights": {name: file_sha256(path) for name, path in wanted.weights.items()},
         },
         {"cohort": cohort, "train": train},

@@ -22,14 +22,15 @@ from ._page import (
     Table,
     grid,
     joined,
+    number,
     p_value,
     showable,
     with_interval,
     write_page,
 )
-from ._points import Point
+from ._points import LARGEST_TABLE_SIDE, Point
 from ._sharing_findings import findings
-from ._sharing_jobs import Pipeline, Wanted
+from ._sharing_jobs import Pipeline, Wanted, drawn_sizes
 from ._sharing_rows import OVERFIT_DELTA, ends_table, of, settings_table
 from ._spread import LEAST, summary
 from ._verdicts import section, silenced, write_findings
@@ -123,7 +124,10 @@ def _performance(points: Sequence[Point], rows: Sequence[Row], table: Sequence[R
         ]
         for line in table
     ]
-    caption = f"Mean over whole pipelines with 95 % t-interval; below {LEAST} pipelines there is none"
+    caption = (
+        f"Mean over whole pipelines with 95 % interval, of AUCs over test patients as well; below {LEAST} pipelines "
+        "there is none"
+    )
     made = Section("Performance (Figure 2)", [], [Table(head, lines, caption)])
     for axis in dict.fromkeys(point.axis for point in points):
         chosen = sorted((point for point in points if point.axis == axis), key=lambda point: point.number)
@@ -173,20 +177,22 @@ def _overfitting(rows: Sequence[Row], ends: Sequence[Row], wanted: Wanted) -> Se
 
 
 def _groups(rows: Sequence[Row], axis: str, value: str, wanted: Wanted) -> list[tuple[str, list[float]]]:
-    ends = sorted({row["number"] for row in rows if row["axis"] == axis and row["extreme"]})
+    ends = sorted({(row["generator"], row["number"]) for row in rows if row["axis"] == axis and row["extreme"]})
     return [
         (f"{name} {end:,}", list(of(rows, value, axis=axis, number=end, generator=name).values()))
-        for name in wanted.preset.generators
-        for end in ends
+        for generator in wanted.preset.generators
+        for name, end in ends
+        if name == generator
     ]
 
 
 def _tests(ends: Sequence[Row]) -> Section:
     texts = [
-        "Study 003 compared the ends of an axis by a one-sided test of Mann and Whitney. It is unpaired and blind to "
-        "the choice of test patients; beside it stand the difference paired by seed with its 95 % t-interval, the "
-        "exact test of sign flips of five pairs or more, and Holm's correction over the primary family: the gaps of "
-        "all axes and generators.",
+        "Study 003 compared the ends of an axis by a one-sided test of Mann and Whitney. It is unpaired; beside it "
+        "stand the difference paired by seed with its 95 % t-interval, the exact test of sign flips of five pairs or "
+        "more, and Holm's correction over the primary family: the gaps of all axes and generators. All of them speak "
+        "of these test patients: what others would change is in the intervals of the settings above only.",
+        _reach(ends),
     ]
     head = ("axis", "generator", "value", "larger at", "than at", "p, Mann-Whitney", "paired difference",
             "p, sign flip", "p, Holm")  # fmt: skip
@@ -207,43 +213,67 @@ def _tests(ends: Sequence[Row]) -> Section:
     return Section("Tests between the ends of an axis", texts, [Table(head, rows)])
 
 
+def _reach(ends: Sequence[Row]) -> str:
+    """Return what p values this study could have had at all."""
+    primary = [line for line in ends if line["value"] == "gap" and line["p_sign_flip"] is not None]
+    if not primary:
+        return "No gap has the five pairs that a sign flip needs."
+    pairs = min(line["pairs"] for line in primary)
+    return (
+        f"Two-sided sign flips of {pairs} pairs reach no p below {number(2 / 2**pairs, 4)}, after Holm over "
+        f"{len(primary)} gaps none below {number(min(2 / 2**pairs * len(primary), 1.0), 4)}: where that is above 0.05, "
+        "read the intervals."
+    )
+
+
 def _pictures(
     found: Sequence[Pipeline], outcomes: Mapping[str, Outcome], rows: Sequence[Row], *, show_real: bool
 ) -> Section:
-    """Return samples of each generator, with the best pipeline of the largest side, and what explains them."""
+    """Return samples of each generator at the largest side and at the largest to 128 px, and what explains them."""
     made = Section("Samples, nearest images, importance (Figures 4 to 7, S2 to S5)")
     best = _best(found, rows)
     for pipeline in best:
         folder = outcomes[pipeline.score.key].folder
         assert folder is not None
-        name = pipeline.generator
+        name, size = pipeline.generator, pipeline.point.size
         cohort = Cohort(folder / _parts.SYNTHETIC)
         test = cohort.split("test")
         test = test if show_real else showable(folder / _parts.EVALUATION, test)
         rng = np.random.default_rng(derive_seed(0, "shown", name))
         chosen = np.sort(rng.permutation(test)[: 2 * SHOWN])
         if not len(chosen):
-            made.texts.append(f"{name}: no sample may be shown, since all count as copies.")
+            made.texts.append(f"{name}, {size} px: no sample may be shown, since all count as copies.")
             continue
-        caption = f"Samples of {name}, drawn at random (Figures 4 and S3, S5, upper rows): {pipeline.point.name}."
-        made.figures.append(grid(f"figure-4-{name}", caption, cohort.images[chosen]))
-        for figure, words in (("nearest", "Figures 4, S2, S3, S5"), ("occlusion", "Figures 6, 7, S4")):
-            made.figures += _explained(folder / _parts.EVALUATION, figure, words, name, made, show_real=show_real)
+        largest = size == max(each.point.size for each in best if each.generator == name)
+        near = ", ".join(["4, 5, S2"] * largest + ["S3, S5"] * (size <= LARGEST_TABLE_SIDE))
+        maps = ", ".join(["6"] * largest + ["7, S4"] * (size <= LARGEST_TABLE_SIDE))
+        caption = (
+            f"Samples of {name}, drawn at random (as Figures {near}, upper rows): {pipeline.point.name}, first seed."
+        )
+        made.figures.append(grid(f"figure-4-{name}-{size}", caption, cohort.images[chosen]))
+        for figure, words in (("nearest", f"Figures {near}"), ("occlusion", f"Figures {maps}")):
+            made.figures += _explained(folder / _parts.EVALUATION, figure, words, f"{name}, {size} px", made,
+                                       show_real=show_real)  # fmt: skip
     return made
 
 
 def _best(found: Sequence[Pipeline], rows: Sequence[Row]) -> list[Pipeline]:
-    """Return for each generator the explained pipeline with the smallest loss at the largest side (S.6)."""
+    """Return for each generator and shown side the explained pipeline with the smallest loss (S.6)."""
     known = {(row["point"], row["generator"], row["seed"]): row["gap"] for row in rows}
-    best: dict[str, tuple[tuple[float, float], Pipeline]] = {}
-    for pipeline in found:
-        key = (pipeline.point.name, pipeline.generator, pipeline.seed)
-        if key not in known or not pipeline.score.arguments["explain"]:
-            continue
-        rank = (-pipeline.point.size, known[key] if known[key] is not None else np.inf)
-        if pipeline.generator not in best or rank < best[pipeline.generator][0]:
-            best[pipeline.generator] = (rank, pipeline)
-    return [pipeline for _, pipeline in best.values()]
+    best: dict[tuple[str, int], tuple[float, Pipeline]] = {}
+    for generator in dict.fromkeys(pipeline.generator for pipeline in found):
+        own = [pipeline for pipeline in found if pipeline.generator == generator]
+        ended = [each for each in own if (each.point.name, generator, each.seed) in known]
+        explained = [each for each in ended if each.score.arguments["explain"]]
+        for pipeline in explained:
+            place = generator, pipeline.point.size
+            gap = known[pipeline.point.name, generator, pipeline.seed]
+            rank = gap if gap is not None else np.inf
+            if place[1] in drawn_sizes([each.point for each in explained]) and (
+                place not in best or rank < best[place][0]
+            ):
+                best[place] = (rank, pipeline)
+    return [pipeline for _, (_, pipeline) in sorted(best.items(), key=lambda each: -each[0][1])]
 
 
 def _explained(evaluation: Path, figure: str, words: str, name: str, made: Section, *, show_real: bool) -> list[Figure]:
@@ -258,7 +288,8 @@ def _explained(evaluation: Path, figure: str, words: str, name: str, made: Secti
     if not show_real:
         made.texts.append(f"{words}, {name}: {HIDDEN}")
         return []
-    return [Figure(f"{figure}-{name}", f"{words}, {name}. {told.get('said', '')}", svg, real=True)]
+    plain = name.removesuffix(" px").replace(", ", "-")
+    return [Figure(f"{figure}-{plain}", f"{words}, {name}. {told.get('said', '')}", svg, real=True)]
 
 
 def _protocol(wanted: Wanted, folds: int) -> Section:
@@ -284,7 +315,7 @@ def _protocol(wanted: Wanted, folds: int) -> Section:
         ["pipelines of a point", f"{wanted.preset.seeds}; at ends {dict(wanted.preset.extreme_seeds) or 'as many'}"],
         [
             "test patients",
-            "the same in every pipeline of a setting: intervals say nothing of other patients"
+            "the same in every pipeline of a setting: only intervals of settings hold others, by a bootstrap"
             if folds == 1
             else f"those of {folds} folds in turn; training patients overlap, so intervals are a little narrow",
         ],

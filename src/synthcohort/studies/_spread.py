@@ -25,11 +25,15 @@ LEAST_RANKED = 6
 Line = dict[str, Any]
 
 
-def summary(values: Sequence[float]) -> Line:
-    """Return n, mean, sd and the 95 % t-interval of the mean, or the reason why there is none.
+def summary(values: Sequence[float], *, patients: float = 0.0) -> Line:
+    """Return n, mean, sd and the 95 % interval of the mean, or the reason why there is none.
+
+    The interval is Student's over pipelines. What another choice of test patients would change is the same for all
+    pipelines of a setting and does not average out: its half width is added in squares.
 
     Args:
         values: One a pipeline.
+        patients: Half width of the interval over test patients; 0 says what holds for these patients.
     """
     found = np.asarray(values, np.float64)
     count = len(found)
@@ -39,19 +43,18 @@ def summary(values: Sequence[float]) -> Line:
     line |= {"mean": float(found.mean()), "sd": float(found.std(ddof=1)) if count > 1 else None}
     if count < LEAST:
         return line | {"reason": f"{count} of at least {LEAST} pipelines"}
-    half = float(stats.t.ppf(0.975, count - 1) * found.std(ddof=1) / count**0.5)
+    half = float(np.hypot(stats.t.ppf(0.975, count - 1) * found.std(ddof=1) / count**0.5, patients))
     return line | {"low": line["mean"] - half, "high": line["mean"] + half}
 
 
-def parity(values: Sequence[float], *, margin: float = MARGIN) -> Line:
-    """Return whether a loss was shown to be smaller than a margin, by the upper end of its 95 % t-interval.
+def parity(high: float | None, *, margin: float = MARGIN) -> Line:
+    """Return whether a loss was shown to be smaller than a margin.
 
     Args:
-        values: Loss of each pipeline.
+        high: Upper end of its 95 % interval.
         margin: Set before the run.
     """
-    line = summary(values)
-    return {"margin": margin, "high": line["high"], "verdict": non_inferiority(line["high"], margin=margin)}
+    return {"margin": margin, "high": high, "verdict": non_inferiority(high, margin=margin)}
 
 
 def between(larger: Mapping[int, float], smaller: Mapping[int, float]) -> Line:
