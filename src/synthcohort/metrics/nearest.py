@@ -23,6 +23,7 @@ from ..types import Array, Features, Value
 from . import _copies, _excess
 from ._copies import Calibration as Calibration
 from ._copies import Verdicts
+from ._excess import GATE_LEVEL as GATE_LEVEL
 from ._excess import Tally as Tally
 from ._gallery import Floats
 

@@ -12,6 +12,8 @@ from ._gan_jobs import BOTH, SYNTHETIC, Searched
 from ._gan_parts import ARM, BEST, CHECKED, TRIAL
 from ._spread import rank_correlation
 
+COPIES = ("copies", "copies_excess", "copies_gate")
+"""Share that looks like copies, that share less held-out patients', and the p value that it is no more than theirs."""
 Row = dict[str, Any]
 
 
@@ -63,11 +65,11 @@ def _dice(job: Job, outcomes: Mapping[str, Outcome]) -> Row:
 
 
 def copies(found: Sequence[Searched], outcomes: Mapping[str, Outcome]) -> list[Row]:
-    """Return the share of copies among the samples of each best run, by metric and space, with its exact interval."""
+    """Return what was found of copies among the samples of each best run, by metric (see `COPIES`) and space."""
     rows = []
     for each in found:
         for score in read(each.checked, outcomes, CHECKED) or ():
-            wanted = score["metric"] in ("copies", "mask_copies") and score["role"] == "subject"
+            wanted = score["metric"].removeprefix("mask_") in COPIES and score["role"] == "subject"
             if wanted and score["subject"] != "planted copies":
                 kept = ("metric", "value", "low", "high", "n_synthetic", "n_real", "extractor", "status", "reason")
                 known = {"cohort": each.cohort, "generator": each.generator}
