@@ -12,7 +12,7 @@ import pytest
 
 from synthcohort import plugins
 from synthcohort.cohort import Cohort
-from synthcohort.errors import BadOption, InputError, UnknownName
+from synthcohort.errors import BadOption, InputError, MissingDependency, UnknownName
 from synthcohort.metrics.dice import dice_table, mean_dice
 from synthcohort.nets.generator import RESERVED, build
 from synthcohort.studies import _arms, gan_study
@@ -306,6 +306,15 @@ def test_a_cohort_without_masks_or_twice_is_refused(discs: Path, labelled: Path,
         gan_study.study([discs, discs], out=tmp_path / "study", protocol="paper")
     with pytest.raises(InputError, match="needs 16 images in val: discs has 9"):
         gan_study.study([discs], out=tmp_path / "study")
+
+
+def test_without_umap_nothing_is_trained_for_a_figure_that_cannot_be_made(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gan_study.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match="figures"):
+        gan_study.study([discs], out=tmp_path / "study", protocol="paper")
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_plan_counts_and_starts_nothing(discs: Path, tmp_path: Path) -> None:

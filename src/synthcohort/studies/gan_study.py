@@ -7,6 +7,7 @@ original images with samples, all tested on the same real patients.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from .. import plugins, runs
 from ..cohort import Cohort
 from ..devices import choose_device, choose_precision
-from ..errors import BadOption, InputError
+from ..errors import BadOption, InputError, MissingDependency
 from ..execute import execute
 from ..nets.generator import RESERVED
 from ..prepare import prepare
@@ -70,7 +71,7 @@ def study(
         show_real: Whether the page may show them.
 
     Raises:
-        InputError: An input is wrong; nothing was trained.
+        InputError, MissingDependency: An input is wrong, or umap-learn is absent; nothing was trained.
     """
     amounts = {"trials": trials, "images_seen": images_seen, "batch": batch, "n": n, "learners": learners}
     chosen, out = _preset(preset, generators, amounts), Path(out)
@@ -85,10 +86,21 @@ def study(
     jobs = [*(job for each in originals.values() for job in each.values()), *(job for s in found for job in s.ends)]
     if plan:
         return Plan([_row(name, path) for name, path in paths.items()], jobs)
+    _check_figures(chosen)
     if cohorts:
         runs.open_run(out, config)
     outcomes = execute(jobs, out, **(how or {}))
     return write(out, paths, originals, found, outcomes, wanted, preset=preset, show_real=show_real)
+
+
+def _check_figures(preset: Preset) -> None:
+    """Raise before anything is trained where a figure could not be made in the end.
+
+    Raises:
+        MissingDependency: umap-learn is absent.
+    """
+    if "umap" in preset.explain and importlib.util.find_spec("umap") is None:
+        raise MissingDependency("Figure 6 needs umap-learn, which is not installed: pip install 'synthcohort[figures]'")
 
 
 def _row(name: str, path: Path) -> dict[str, Any]:
