@@ -55,7 +55,8 @@ def findings(
     return [
         _of("rank", "4.2, 5.2", "The distance does not rank generators as Dice does.",
             f"95 % interval of the rank correlation over the best runs of generators below {STRONG}; above it "
-            "contradicts. Checkpoints of one generator are alike: they are shown, and decide nothing.", _rank(ranks)),
+            "contradicts (it takes eight). Checkpoints of one generator are alike: shown, they decide nothing.",
+            _rank(ranks)),
         *_of_dice(table, few=learners < LEAST_LEARNERS),
         _of("memorised", "4.2, 5.3", "Small cohorts are memorised.",
             "95 % interval of the share of copies less that of held-out patients: in the smallest cohort above 0 and "
